@@ -1,0 +1,1 @@
+//! Rules, alert states, routing and the texts people receive.

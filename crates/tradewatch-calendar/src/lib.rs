@@ -1,0 +1,1 @@
+//! Trading sessions of exchanges, with an explicit horizon.

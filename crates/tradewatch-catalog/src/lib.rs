@@ -1,0 +1,1 @@
+//! The metric catalogue: what a platform promises to expose.

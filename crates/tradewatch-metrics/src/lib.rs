@@ -1,0 +1,1 @@
+//! Instruments for trading services: nanoseconds on the hot path, never a panic.

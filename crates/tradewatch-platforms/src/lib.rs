@@ -1,0 +1,1 @@
+//! Reference trading platforms: real services, real events.

@@ -1,0 +1,1 @@
+//! PromQL: text to expression, expression and store to vector.

@@ -1,0 +1,1 @@
+//! Label sets, samples, a head in memory and a log on disk.

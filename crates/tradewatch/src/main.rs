@@ -1,0 +1,2 @@
+//! The command line of tradewatch.
+fn main() {}

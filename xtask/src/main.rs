@@ -1,0 +1,2 @@
+//! Checks, generators and long runs of this repository.
+fn main() {}
