@@ -3,6 +3,7 @@
 //! `cargo xtask ci` is the whole test run; `cargo xtask night` is the same at full sizes.
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
+mod arrows;
 mod ci;
 mod dashboards;
 
