@@ -1,0 +1,6 @@
+//! Scraping: targets found, fetched on schedule, taken into the store.
+
+pub mod ingest;
+pub mod line;
+
+pub use ingest::{Ingest, IngestOptions, Scraped};
