@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use tradewatch_tsdb::{Appender, Db, Labels, Metadata, STALE_NAN, SeriesId, Timestamp};
+use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, SeriesId, Timestamp};
 
 use super::line::{Descriptor, Format, Line, LineError, Lines};
 use crate::config::file::RelabelConfig;
 use crate::relabel::{self, LabelMap};
 
+/// Samples that one scrape may bring where the job sets no limit.
+const SAMPLES_MAX: u64 = 2_000_000;
 /// Families of one target whose metadata is kept.
 const FAMILIES_MAX: usize = 20_000;
 
@@ -87,11 +89,20 @@ struct Entry {
     /// The bytes that name it.
     written: Box<[u8]>,
     /// Its label set as stored; `None` if relabelling drops it.
-    stored: Option<(Labels, SeriesId)>,
+    stored: Option<Labels>,
+    /// Its id in the store, once it was asked for.
+    id: Option<SeriesId>,
     /// The scrape that saw it last.
     seen: u64,
     /// Whether its staleness is ours to tell: not where the target gives its own times.
     tracked: bool,
+}
+
+/// A sample that was read and is not yet in the store.
+struct Pending {
+    entry: u32,
+    value: f64,
+    ts: Option<i64>,
 }
 
 /// The synthetic series of each scrape, in the order of [`Ingest::report`].
@@ -111,6 +122,7 @@ pub struct Ingest {
     index: HashMap<Box<[u8]>, u32>,
     /// Entries in the order of the last body: most often the next line is the next of these.
     order: Vec<u32>,
+    pending: Vec<Pending>,
     scrapes: u64,
     report: Vec<(Labels, SeriesId)>,
     descriptors: HashMap<Box<[u8]>, u64>,
@@ -128,6 +140,7 @@ impl Ingest {
             entries: Vec::new(),
             index: HashMap::new(),
             order: Vec::new(),
+            pending: Vec::new(),
             scrapes: 0,
             report: Vec::new(),
             descriptors: HashMap::new(),
@@ -144,7 +157,7 @@ impl Ingest {
     /// Label sets that the last scrape stored, the synthetic ones included.
     pub fn series(&self) -> impl Iterator<Item = &Labels> {
         let current = self.entries.iter().filter(|entry| entry.seen == self.scrapes);
-        let own = current.filter_map(|entry| entry.stored.as_ref().map(|(labels, _)| labels));
+        let own = current.filter_map(|entry| entry.stored.as_ref());
         own.chain(self.report.iter().map(|(labels, _)| labels))
     }
 
@@ -167,22 +180,23 @@ impl Ingest {
         took: Duration,
     ) -> Result<Scraped, tradewatch_tsdb::Error> {
         self.scrapes += 1;
-        let mut appender = self.db.appender();
         let mut scraped = Scraped::default();
-        let failure = match fetched {
-            Ok((body, format)) => self.append_body(&mut appender, now, body, format, &mut scraped).err().map(|e| e.to_string()),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failure {
-            // Nothing of a bad body is kept: not even what stood above the bad line.
-            appender = self.db.appender();
-            scraped = Scraped { error: Some(error), samples: scraped.samples, kept: scraped.kept, ..Scraped::default() };
-            for entry in &mut self.entries {
-                if entry.seen == self.scrapes {
-                    entry.seen = self.scrapes - 1;
-                }
+        let known = self.entries.len();
+        // The whole body is read before the store sees any of it: of a bad body nothing is kept, not
+        // even what stood above the bad line, and the series it invents are never created.
+        let result = fetched.and_then(|(body, format)| {
+            self.read_body(body, format, &mut scraped).map_err(|rejection| rejection.to_string())
+        });
+        if let Err(error) = result {
+            scraped = Scraped { error: Some(error), samples: scraped.samples, ..Scraped::default() };
+            for entry in self.entries.drain(known..) {
+                self.index.remove(&entry.written);
             }
+            self.pending.clear();
+            self.order.clear();
         }
+        let mut appender = self.db.appender_at(now);
+        self.append_pending(&mut appender, now, &mut scraped);
         scraped.vanished = self.mark_vanished(&mut appender, now);
         self.append_report(&mut appender, now, &scraped, took);
         appender.commit()?;
@@ -211,35 +225,38 @@ impl Ingest {
         Ok(())
     }
 
-    fn append_body(
-        &mut self,
-        appender: &mut Appender,
-        now: Timestamp,
-        body: &[u8],
-        format: Format,
-        scraped: &mut Scraped,
-    ) -> Result<(), Rejection> {
+    fn read_body(&mut self, body: &[u8], format: Format, scraped: &mut Scraped) -> Result<(), Rejection> {
         let mut lines = Lines::new(body, format);
-        let mut order = Vec::with_capacity(self.order.len());
         let mut cursor = 0;
+        self.pending.clear();
         while let Some(line) = lines.next_line()? {
             match line {
                 Line::Descriptor(text) => self.note_descriptor(text),
                 Line::Sample { series, value, ts } => {
-                    let at = self.find(appender, &lines, series, &mut cursor, scraped)?;
-                    order.push(at);
-                    self.append_sample(appender, at, now, value, ts, scraped)?;
+                    let at = self.find(&lines, series, &mut cursor, scraped)?;
+                    scraped.samples += 1;
+                    if self.entries[at as usize].stored.is_some() {
+                        scraped.kept += 1;
+                        let limit = self.options.sample_limit;
+                        if limit > 0 && scraped.kept > limit {
+                            return Err(Rejection::Limit(format!("line {}: more samples than sample_limit {limit}", lines.number)));
+                        }
+                        if scraped.kept > SAMPLES_MAX {
+                            return Err(Rejection::Limit(format!("line {}: more than {SAMPLES_MAX} samples", lines.number)));
+                        }
+                    }
+                    self.pending.push(Pending { entry: at, value, ts: ts.filter(|_| self.options.honor_timestamps) });
                 }
             }
         }
-        self.order = order;
+        self.order.clear();
+        self.order.extend(self.pending.iter().map(|pending| pending.entry));
         Ok(())
     }
 
     /// The entry of a series: the next one of the last body, a known one, or a new one.
     fn find(
         &mut self,
-        appender: &mut Appender,
         lines: &Lines<'_>,
         series: &[u8],
         cursor: &mut usize,
@@ -253,56 +270,46 @@ impl Ingest {
         }
         if let Some(&at) = self.index.get(series) {
             // After an inserted or vanished line the walk goes on beside the last body.
-            if let Some(ahead) = self.order[(*cursor).min(self.order.len())..].iter().take(64).position(|o| *o == at) {
+            let rest = &self.order[(*cursor).min(self.order.len())..];
+            if let Some(ahead) = rest.iter().take(64).position(|other| *other == at) {
                 *cursor += ahead + 1;
             }
             return Ok(at);
         }
-        let stored = self.store_labels(lines, series)?.map(|labels| {
-            let id = appender.series(&labels);
-            (labels, id)
-        });
+        let stored = self.store_labels(lines, series)?;
         scraped.added += u64::from(stored.is_some());
         let at = u32::try_from(self.entries.len()).map_err(|_| Rejection::Limit("too many series".into()))?;
-        self.entries.push(Entry { written: series.into(), stored, seen: 0, tracked: true });
+        self.entries.push(Entry { written: series.into(), stored, id: None, seen: 0, tracked: true });
         self.index.insert(series.into(), at);
         Ok(at)
     }
 
-    fn append_sample(
-        &mut self,
-        appender: &mut Appender,
-        at: u32,
-        now: Timestamp,
-        value: f64,
-        own: Option<i64>,
-        scraped: &mut Scraped,
-    ) -> Result<(), Rejection> {
-        scraped.samples += 1;
-        let entry = &mut self.entries[at as usize];
-        let again = entry.seen == self.scrapes;
-        entry.seen = self.scrapes;
-        let Some((_, id)) = &entry.stored else { return Ok(()) };
-        scraped.kept += 1;
-        let limit = self.options.sample_limit;
-        if limit > 0 && scraped.kept > limit {
-            return Err(Rejection::Limit(format!("more samples than sample_limit {limit}")));
+    fn append_pending(&mut self, appender: &mut Appender, now: Timestamp, scraped: &mut Scraped) {
+        for pending in &self.pending {
+            let entry = &mut self.entries[pending.entry as usize];
+            let again = entry.seen == self.scrapes;
+            entry.seen = self.scrapes;
+            let Some(labels) = &entry.stored else { continue };
+            entry.tracked = pending.ts.is_none();
+            let mut refuse = |why: &dyn fmt::Display| {
+                scraped.refused += 1;
+                scraped.refusal.get_or_insert_with(|| format!("{}: {why}", String::from_utf8_lossy(&entry.written)));
+            };
+            if again && pending.ts.is_none() {
+                refuse(&"the series stands there twice");
+                continue;
+            }
+            let id = *entry.id.get_or_insert_with(|| appender.series(labels));
+            let ts = pending.ts.map_or(now, Timestamp::from_millis);
+            if let Err(error) = appender.append(id, ts, pending.value) {
+                refuse(&error);
+                // The store may have no such series (any more): the next scrape asks again.
+                if !error.is_out_of_order() && !error.is_duplicate() && !error.is_too_far_in_future() {
+                    entry.id = None;
+                }
+            }
         }
-        let own = own.filter(|_| self.options.honor_timestamps);
-        entry.tracked = own.is_none();
-        if again && own.is_none() {
-            scraped.refused += 1;
-            scraped.refusal.get_or_insert_with(|| {
-                format!("{} stands there twice", String::from_utf8_lossy(&entry.written))
-            });
-            return Ok(());
-        }
-        let ts = own.map_or(now, Timestamp::from_millis);
-        if let Err(error) = appender.append(*id, ts, value) {
-            scraped.refused += 1;
-            scraped.refusal.get_or_insert_with(|| format!("{}: {error}", String::from_utf8_lossy(&entry.written)));
-        }
-        Ok(())
+        self.pending.clear();
     }
 
     /// The label set under which a series is stored, `None` if relabelling drops it.
@@ -359,7 +366,7 @@ impl Ingest {
         for entry in &self.entries {
             if entry.seen + 1 == self.scrapes
                 && entry.tracked
-                && let Some((_, id)) = &entry.stored
+                && let Some(id) = &entry.id
             {
                 // Refused only where a newer sample stands there already: then it has not vanished.
                 vanished += u64::from(appender.append(*id, now, STALE_NAN).is_ok());
@@ -413,7 +420,9 @@ impl Ingest {
         let family = family.clone();
         let entry = self.metadata.entry(family.clone()).or_default();
         match descriptor {
-            Descriptor::Type(_, kind) => entry.kind = if kind == "untyped" { "unknown".into() } else { kind },
+            Descriptor::Type(_, kind) => {
+                entry.kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or_default();
+            }
             Descriptor::Help(_, help) => entry.help = help,
             Descriptor::Unit(_, unit) => entry.unit = unit,
         }

@@ -446,7 +446,15 @@ mod tests {
         check(
             Format::Text,
             b"# HELP a_total Said \\\\ and \\n done.\n# TYPE a_total counter\n# just a comment\n\na_total 3\na_total{b=\"x\\\"y\\\\\\n}\" , c = \"\"} +Inf 123\n  a:b\t-1.5e3  -7\r\n{\"utf.8\",\"l.x\"=\"v\",} NaN\nlast 1",
-            expect![[r#""#]],
+            expect![[r#"
+                Some(Help("a_total", "Said \\ and \n done."))
+                Some(Type("a_total", "counter"))
+                [("__name__", "a_total")] 3 None
+                [("__name__", "a_total"), ("b", "x\"y\\\n}"), ("c", "")] inf Some(123)
+                [("__name__", "a:b")] -1500 Some(-7)
+                [("__name__", "utf.8"), ("l.x", "v")] NaN None
+                [("__name__", "last")] 1 None
+            "#]],
         );
     }
 
@@ -455,27 +463,66 @@ mod tests {
         check(
             Format::OpenMetrics,
             b"# UNIT a_seconds seconds\na_seconds_bucket{le=\"1.0\"} 3 1.5 # {trace_id=\"x\"} 0.5 1.2\na_seconds_count 3 # {t=\"x\"} 1\n# EOF\n",
-            expect![[r#""#]],
+            expect![[r#"
+                Some(Unit("a_seconds", "seconds"))
+                [("__name__", "a_seconds_bucket"), ("le", "1.0")] 3 Some(1500)
+                [("__name__", "a_seconds_count")] 3 None
+            "#]],
         );
-        check(Format::OpenMetrics, b"a 1\n", expect![[r#""#]]);
-        check(Format::OpenMetrics, b"a 1\n# EOF\nb 2\n", expect![[r#""#]]);
+        check(Format::OpenMetrics, b"a 1\n", expect![[r#"
+            [("__name__", "a")] 1 None
+            error line 2, column 1: the body ends without # EOF, so it may be cut off
+        "#]]);
+        check(Format::OpenMetrics, b"a 1\n# EOF\nb 2\n", expect![[r#"
+            [("__name__", "a")] 1 None
+            error line 3, column 1: text after # EOF
+        "#]]);
     }
 
     #[test]
     fn rubbish_is_named_with_its_place() {
-        check(Format::Text, b"<html>\n", expect![[r#""#]]);
-        check(Format::Text, b"ok 1\na{b=\"c\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=\"c\" 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a one\n", expect![[r#""#]]);
-        check(Format::Text, b"a\n", expect![[r#""#]]);
-        check(Format::Text, b"a 1 2 3\n", expect![[r#""#]]);
-        check(Format::Text, b"a 1 soon\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=c} 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=\"1\",b=\"2\"} 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=\"1\"c=\"2\"} 1\n", expect![[r#""#]]);
-        check(Format::Text, b"{b=\"1\"} 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=\"\xff\"} 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a-b 1\n", expect![[r#""#]]);
-        check(Format::Text, b"a{b=\"c\\", expect![[r#""#]]);
+        check(Format::Text, b"<html>\n", expect![[r#"
+            error line 1, column 7: a value is missing
+        "#]]);
+        check(Format::Text, b"ok 1\na{b=\"c\n", expect![[r#"
+            [("__name__", "ok")] 1 None
+            error line 2, column 5: the quoted text is not closed
+        "#]]);
+        check(Format::Text, b"a{b=\"c\" 1\n", expect![[r#"
+            error line 1, column 2: the label set is not closed
+        "#]]);
+        check(Format::Text, b"a one\n", expect![[r#"
+            error line 1, column 3: "one" is not a value
+        "#]]);
+        check(Format::Text, b"a\n", expect![[r#"
+            error line 1, column 2: a value is missing
+        "#]]);
+        check(Format::Text, b"a 1 2 3\n", expect![[r#"
+            error line 1, column 7: "3" after the time stamp
+        "#]]);
+        check(Format::Text, b"a 1 soon\n", expect![[r#"
+            error line 1, column 5: "soon" is not a time stamp
+        "#]]);
+        check(Format::Text, b"a{b=c} 1\n", expect![[r#"
+            error line 1, column 5: the value of label "b" is not quoted
+        "#]]);
+        check(Format::Text, b"a{b=\"1\",b=\"2\"} 1\n", expect![[r#"
+            error line 1, column 14: label "b" stands there twice
+        "#]]);
+        check(Format::Text, b"a{b=\"1\"c=\"2\"} 1\n", expect![[r#"
+            error line 1, column 8: a comma or } is missing after the label
+        "#]]);
+        check(Format::Text, b"{b=\"1\"} 1\n", expect![[r#"
+            error line 1, column 7: a metric name is missing
+        "#]]);
+        check(Format::Text, b"a{b=\"\xff\"} 1\n", expect![[r#"
+            error line 1, column 5: the quoted text is not UTF-8
+        "#]]);
+        check(Format::Text, b"a-b 1\n", expect![[r#"
+            error line 1, column 2: "-b" in a metric name
+        "#]]);
+        check(Format::Text, b"a{b=\"c\\", expect![[r#"
+            error line 1, column 5: the quoted text is not closed
+        "#]]);
     }
 }

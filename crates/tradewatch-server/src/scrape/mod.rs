@@ -2,5 +2,7 @@
 
 pub mod ingest;
 pub mod line;
+pub mod manager;
+pub mod target;
 
 pub use ingest::{Ingest, IngestOptions, Scraped};
