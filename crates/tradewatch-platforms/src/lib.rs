@@ -12,3 +12,4 @@
 #![allow(clippy::disallowed_methods)] // The reference platforms own their clock: `runtime::Clock`.
 
 pub mod runtime;
+pub mod trading_platform;

@@ -1,0 +1,8 @@
+//! The platform `trading-platform`.
+
+pub mod database;
+pub mod gateway;
+pub mod model;
+pub mod money;
+pub mod orchestrator;
+pub mod order;
