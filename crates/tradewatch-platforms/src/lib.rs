@@ -11,5 +11,8 @@
 //! - Everything that grows has a bound with a name.
 #![allow(clippy::disallowed_methods)] // The reference platforms own their clock: `runtime::Clock`.
 
+pub mod faults;
+pub mod feed;
+pub mod market;
 pub mod runtime;
 pub mod trading_platform;
