@@ -6,3 +6,4 @@ pub mod model;
 pub mod money;
 pub mod orchestrator;
 pub mod order;
+pub mod prices;
