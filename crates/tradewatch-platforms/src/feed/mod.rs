@@ -1,0 +1,2 @@
+//! The market feed.
+pub mod recording;
