@@ -1,0 +1,4 @@
+//! x
+pub mod breaker;
+pub mod checks;
+pub mod ledger;
