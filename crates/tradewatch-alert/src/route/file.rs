@@ -220,9 +220,7 @@ fn read_matchers(
         }
     }
     // Alertmanager sorts them, and so the group keys agree.
-    found.sort_by(|a, b| {
-        (a.name(), a.value(), matchers::sign(a.op())).cmp(&(b.name(), b.value(), matchers::sign(b.op())))
-    });
+    found.sort_by(|a, b| (a.name(), a.value(), a.op()).cmp(&(b.name(), b.value(), b.op())));
     found
 }
 
