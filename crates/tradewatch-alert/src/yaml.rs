@@ -221,7 +221,8 @@ fn size(node: &Node) -> usize {
 
 /// Resolves `<<: *base`: the mapping's own keys win.
 fn merged(entries: Vec<(Node, Node)>) -> Vec<(Node, Node)> {
-    let is_merge = |key: &Node| matches!(&key.kind, Kind::Scalar { text, style: ScalarStyle::Plain } if text == "<<");
+    let is_merge =
+        |key: &Node| matches!(&key.kind, Kind::Scalar { text, style: ScalarStyle::Plain } if text == "<<");
     if !entries.iter().any(|(key, _)| is_merge(key)) {
         return entries;
     }
@@ -262,7 +263,14 @@ impl<'a> Reader<'a> {
     pub fn error_at(&mut self, at: (usize, usize), message: impl Into<String>, fix: impl Into<String>) {
         let path = self.path.to_owned();
         let (line, column) = at;
-        self.errors.push(ConfigError { path, line, column, message: message.into(), fix: fix.into(), warning: false });
+        self.errors.push(ConfigError {
+            path,
+            line,
+            column,
+            message: message.into(),
+            fix: fix.into(),
+            warning: false,
+        });
     }
 
     pub fn warn(&mut self, at: &Node, message: impl Into<String>, fix: impl Into<String>) {
@@ -283,7 +291,11 @@ impl<'a> Reader<'a> {
             Kind::Map(entries) => entries,
             Kind::Null => &[],
             _ => {
-                self.error(node, format!("{what} is {}", node.describe()), "write it as a mapping of names to values");
+                self.error(
+                    node,
+                    format!("{what} is {}", node.describe()),
+                    "write it as a mapping of names to values",
+                );
                 return None;
             }
         };
@@ -291,7 +303,11 @@ impl<'a> Reader<'a> {
         for (key, _) in entries {
             match key.text() {
                 Some(name) if seen.contains(&name) => {
-                    self.error(key, format!("key {name:?} is already set in this mapping"), "keep one of the two");
+                    self.error(
+                        key,
+                        format!("key {name:?} is already set in this mapping"),
+                        "keep one of the two",
+                    );
                 }
                 Some(name) => seen.push(name),
                 None => self.error(key, format!("a key of {what} is {}", key.describe()), "keys are names"),
@@ -400,7 +416,11 @@ impl<'n> Fields<'n> {
             if self.taken.contains(&name) {
                 continue;
             }
-            let near = self.taken.iter().filter(|known| distance(known, name) <= 2 && name.len() > 2).min_by_key(|known| distance(known, name));
+            let near = self
+                .taken
+                .iter()
+                .filter(|known| distance(known, name) <= 2 && name.len() > 2)
+                .min_by_key(|known| distance(known, name));
             let fix = match near {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("remove it; known are {}", self.taken.join(", ")),
@@ -455,7 +475,8 @@ mod tests {
     fn errors_name_their_place() {
         let error = parse("f.yml", "a: [1\nb: 2\n").expect_err("broken");
         assert!(error.to_string().starts_with("f.yml:"), "{error}");
-        let (root, more) = parse("f.yml", "a: &x {b: 1}\nc:\n  <<: *x\n  limits: 2\n---\nx: 1\n").expect("valid");
+        let (root, more) =
+            parse("f.yml", "a: &x {b: 1}\nc:\n  <<: *x\n  limits: 2\n---\nx: 1\n").expect("valid");
         assert!(more);
         let mut reader = Reader::new("f.yml", "");
         let root = root.expect("not empty");
@@ -465,6 +486,9 @@ mod tests {
         assert_eq!(inner.take("b").and_then(Node::text), Some("1"));
         inner.take("limit");
         inner.finish(&mut reader);
-        assert_eq!(reader.errors[0].to_string(), "f.yml:4:3: unknown field \"limits\" in inner; did you mean \"limit\"?");
+        assert_eq!(
+            reader.errors[0].to_string(),
+            "f.yml:4:3: unknown field \"limits\" in inner; did you mean \"limit\"?"
+        );
     }
 }

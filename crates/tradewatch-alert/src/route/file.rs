@@ -56,7 +56,9 @@ fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         }
     }
     let inhibit_rules = match fields.take("inhibit_rules") {
-        Some(node) => reader.list(node, "inhibit_rules").iter().filter_map(|n| read_inhibition(n, reader)).collect(),
+        Some(node) => {
+            reader.list(node, "inhibit_rules").iter().filter_map(|n| read_inhibition(n, reader)).collect()
+        }
         None => Vec::new(),
     };
     let mut routes = Vec::new();
@@ -74,7 +76,14 @@ fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     }
     fields.finish(reader);
     let resolve_timeout = resolve_timeout.unwrap_or(Duration::from_secs(300));
-    (!routes.is_empty()).then_some(Config { routes, inhibit_rules, receivers, intervals, resolve_timeout, templates })
+    (!routes.is_empty()).then_some(Config {
+        routes,
+        inhibit_rules,
+        receivers,
+        intervals,
+        resolve_timeout,
+        templates,
+    })
 }
 
 /// Settings of `global` that belong to receivers which this version does not deliver, or that say
@@ -130,7 +139,11 @@ fn read_global(node: &Node, reader: &mut Reader<'_>) -> Option<Duration> {
         fields.take(name);
     }
     if let Some((key, _)) = fields.take_entry("http_config") {
-        reader.warn(key, "global http_config is not inherited by this version", "write http_config at the receiver");
+        reader.warn(
+            key,
+            "global http_config is not inherited by this version",
+            "write http_config at the receiver",
+        );
     }
     fields.finish(reader);
     timeout
@@ -140,7 +153,9 @@ fn read_interval(node: &Node, intervals: &mut Vec<NamedInterval>, reader: &mut R
     let Some(mut fields) = reader.fields(node, "a named time interval") else { return };
     let name = fields.take("name").and_then(|n| reader.text(n, "name")).unwrap_or_default();
     let parts = match fields.take("time_intervals") {
-        Some(list) => reader.list(list, "time_intervals").iter().map(|n| TimeInterval::read(n, reader)).collect(),
+        Some(list) => {
+            reader.list(list, "time_intervals").iter().map(|n| TimeInterval::read(n, reader)).collect()
+        }
         None => Vec::new(),
     };
     fields.finish(reader);
@@ -160,7 +175,11 @@ fn read_inhibition(node: &Node, reader: &mut Reader<'_>) -> Option<InhibitRule> 
     let equal = fields.take("equal").map(|n| reader.texts(n, "equal")).unwrap_or_default();
     fields.take("name");
     if let Some(sources) = fields.take("sources") {
-        reader.error(sources, "several sources in one inhibition rule are not understood by this version", "write one rule per source");
+        reader.error(
+            sources,
+            "several sources in one inhibition rule are not understood by this version",
+            "write one rule per source",
+        );
     }
     fields.finish(reader);
     Some(InhibitRule { source, target, equal, line: node.line })
@@ -192,12 +211,18 @@ fn read_matchers(
         for item in reader.list(node, list) {
             match matchers::parse(item.text().unwrap_or("")) {
                 Ok(matchers) => found.extend(matchers),
-                Err(message) => reader.error(item, format!("{list}: {message}"), "write for example severity=\"critical\""),
+                Err(message) => reader.error(
+                    item,
+                    format!("{list}: {message}"),
+                    "write for example severity=\"critical\"",
+                ),
             }
         }
     }
     // Alertmanager sorts them, and so the group keys agree.
-    found.sort_by(|a, b| (a.name(), a.value(), matchers::sign(a.op())).cmp(&(b.name(), b.value(), matchers::sign(b.op()))));
+    found.sort_by(|a, b| {
+        (a.name(), a.value(), matchers::sign(a.op())).cmp(&(b.name(), b.value(), matchers::sign(b.op())))
+    });
     found
 }
 
@@ -209,7 +234,14 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     /// Reads one route and those below it; gives its position.
-    fn read(&mut self, node: &Node, parent: Option<usize>, index: usize, depth: usize, reader: &mut Reader<'_>) -> Option<usize> {
+    fn read(
+        &mut self,
+        node: &Node,
+        parent: Option<usize>,
+        index: usize,
+        depth: usize,
+        reader: &mut Reader<'_>,
+    ) -> Option<usize> {
         if depth > DEPTH_MAX {
             reader.error(node, format!("routes nest deeper than {DEPTH_MAX}"), "flatten the tree");
             return None;
@@ -225,7 +257,9 @@ impl Tree<'_> {
                 route.receiver = reader.text(at, "receiver").unwrap_or_default();
                 self.check_receiver(&route.receiver, at, reader);
             }
-            None if parent.is_none() => reader.error(node, "root route must specify a default receiver", "add receiver"),
+            None if parent.is_none() => {
+                reader.error(node, "root route must specify a default receiver", "add receiver")
+            }
             None => {}
         }
         if let Some(at) = fields.take("group_by") {
@@ -295,14 +329,22 @@ impl Tree<'_> {
         {
             let Some(at) = fields.take(name) else { continue };
             match reader.duration(at, name) {
-                Some(Duration::ZERO) => reader.error(at, format!("{name} cannot be zero"), "write for example 1s"),
+                Some(Duration::ZERO) => {
+                    reader.error(at, format!("{name} cannot be zero"), "write for example 1s")
+                }
                 Some(value) => *place = value,
                 None => {}
             }
         }
     }
 
-    fn read_intervals(&self, fields: &mut Fields<'_>, name: &'static str, parent: Option<usize>, reader: &mut Reader<'_>) -> Vec<String> {
+    fn read_intervals(
+        &self,
+        fields: &mut Fields<'_>,
+        name: &'static str,
+        parent: Option<usize>,
+        reader: &mut Reader<'_>,
+    ) -> Vec<String> {
         let Some(node) = fields.take(name) else { return Vec::new() };
         if parent.is_none() {
             reader.error(node, format!("root route must not have any {name}"), "move them to a child route");
@@ -310,7 +352,11 @@ impl Tree<'_> {
         for item in reader.list(node, name) {
             let wanted = item.text().unwrap_or("");
             if !self.intervals.iter().any(|i| i.name == wanted) {
-                reader.error(item, format!("undefined time interval {wanted:?} used in route"), "define it under time_intervals");
+                reader.error(
+                    item,
+                    format!("undefined time interval {wanted:?} used in route"),
+                    "define it under time_intervals",
+                );
             }
         }
         reader.texts(node, name)
@@ -339,7 +385,11 @@ fn read_group_by(node: &Node, reader: &mut Reader<'_>) -> GroupBy {
     }
     if set.contains("...") {
         if set.len() > 1 {
-            reader.error(node, "cannot have wildcard group_by (`...`) and other labels at the same time", "keep one");
+            reader.error(
+                node,
+                "cannot have wildcard group_by (`...`) and other labels at the same time",
+                "keep one",
+            );
         }
         return GroupBy::All;
     }

@@ -30,8 +30,18 @@ pub struct TimeInterval {
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 impl NamedInterval {
@@ -78,7 +88,9 @@ impl TimeInterval {
             let mut ranges = Vec::new();
             for item in reader.list(node, name).to_vec() {
                 match read_range(item.text().unwrap_or(""), names, first) {
-                    Ok((from, to)) if from < low || to > high || from == 0 && low < 0 || to == 0 && low < 0 => {
+                    Ok((from, to))
+                        if from < low || to > high || from == 0 && low < 0 || to == 0 && low < 0 =>
+                    {
                         let message = format!("{name}: {} is out of range", item.describe());
                         reader.error(&item, message, format!("use {low} to {high}"));
                     }
@@ -124,7 +136,11 @@ fn read_times(node: &Node, reader: &mut Reader<'_>) -> Option<(u16, u16)> {
     let mut minutes = |node: &Node| {
         let found = node.text().and_then(clock);
         if found.is_none() {
-            reader.error(node, format!("{} is not a time of day", node.describe()), "write 00:00 to 24:00 in quotes");
+            reader.error(
+                node,
+                format!("{} is not a time of day", node.describe()),
+                "write 00:00 to 24:00 in quotes",
+            );
         }
         found
     };

@@ -46,7 +46,8 @@ fn read(text: &str) -> Result<(Matcher, &str), String> {
     let (name, rest) = if text.starts_with('"') {
         quoted(text)?
     } else {
-        let end = text.find(|c: char| matches!(c, '=' | '!' | '~' | ',' | '{' | '}' | '"') || c.is_whitespace());
+        let end =
+            text.find(|c: char| matches!(c, '=' | '!' | '~' | ',' | '{' | '}' | '"') || c.is_whitespace());
         let (name, rest) = text.split_at(end.unwrap_or(text.len()));
         (name.to_owned(), rest)
     };

@@ -173,7 +173,14 @@ impl Config {
         steps
     }
 
-    fn explain_from(&self, at: usize, depth: usize, labels: &Labels, taken: &BTreeSet<usize>, steps: &mut Vec<RouteStep>) {
+    fn explain_from(
+        &self,
+        at: usize,
+        depth: usize,
+        labels: &Labels,
+        taken: &BTreeSet<usize>,
+        steps: &mut Vec<RouteStep>,
+    ) {
         let route = &self.routes[at];
         let failed = route.matchers.iter().find(|m| !m.matches(labels.get(m.name()).unwrap_or("")));
         steps.push(RouteStep {
@@ -197,7 +204,7 @@ impl Config {
     }
 
     /// Whether `route` may speak at `at`; otherwise the interval that silences it.
-    pub fn muted_by(&self, route: &Route, at: Timestamp) -> Option<&str> {
+    pub fn muted_by<'a>(&self, route: &'a Route, at: Timestamp) -> Option<&'a str> {
         let holds = |name: &String| self.intervals.iter().any(|i| i.name == *name && i.contains(at));
         if let Some(name) = route.mute_intervals.iter().find(|name| holds(name)) {
             return Some(name);

@@ -209,11 +209,22 @@ impl Webhook {
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
             // The address may hold a token, so it is not repeated.
-            reader.error(at, "unsupported scheme in url", "write an address that begins with http:// or https://");
+            reader.error(
+                at,
+                "unsupported scheme in url",
+                "write an address that begins with http:// or https://",
+            );
             return None;
         }
         let max_alerts = usize::try_from(max_alerts).unwrap_or(0);
-        Some(Webhook { send_resolved: send_resolved.unwrap_or(true), url: Secret(url), url_file, max_alerts, timeout, http })
+        Some(Webhook {
+            send_resolved: send_resolved.unwrap_or(true),
+            url: Secret(url),
+            url_file,
+            max_alerts,
+            timeout,
+            http,
+        })
     }
 }
 
@@ -237,13 +248,15 @@ impl HttpConfig {
             let credentials = auth.take("credentials").and_then(|n| reader.text(n, "credentials"));
             let kind = kind.unwrap_or_else(|| "Bearer".to_owned());
             http.authorization = Some((kind, Secret(credentials.unwrap_or_default())));
-            http.credentials_file = auth.take("credentials_file").and_then(|n| reader.text(n, "credentials_file"));
+            http.credentials_file =
+                auth.take("credentials_file").and_then(|n| reader.text(n, "credentials_file"));
             auth.finish(reader);
         }
         if let Some(token) = fields.take("bearer_token").and_then(|n| reader.text(n, "bearer_token")) {
             http.authorization = Some(("Bearer".to_owned(), Secret(token)));
         }
-        if let Some(file) = fields.take("bearer_token_file").and_then(|n| reader.text(n, "bearer_token_file")) {
+        if let Some(file) = fields.take("bearer_token_file").and_then(|n| reader.text(n, "bearer_token_file"))
+        {
             http.authorization = Some(("Bearer".to_owned(), Secret::default()));
             http.credentials_file = Some(file);
         }
@@ -253,13 +266,18 @@ impl HttpConfig {
         if let Some(node) = fields.take("tls_config") {
             http.tls = TlsConfig::read(node, reader);
         }
-        if let Some(follow) = fields.take("follow_redirects").and_then(|n| reader.bool(n, "follow_redirects")) {
+        if let Some(follow) = fields.take("follow_redirects").and_then(|n| reader.bool(n, "follow_redirects"))
+        {
             http.follow_redirects = follow;
         }
         fields.take("enable_http2");
         http.proxy_url = fields.take("proxy_url").and_then(|n| reader.text(n, "proxy_url"));
         if let Some((key, _)) = http.proxy_url.as_ref().and_then(|_| fields.take_entry("proxy_url")) {
-            reader.warn(key, "proxy_url is not used by this version", "let the receiver be reachable directly");
+            reader.warn(
+                key,
+                "proxy_url is not used by this version",
+                "let the receiver be reachable directly",
+            );
         }
         for name in ["proxy_from_environment", "no_proxy", "proxy_connect_header"] {
             if let Some((key, _)) = fields.take_entry(name) {
@@ -307,7 +325,11 @@ impl TlsConfig {
         }
         for name in ["ca", "cert", "key"] {
             if let Some(node) = fields.take(name) {
-                reader.warn(node, format!("an inline {name} is not used by this version"), format!("use {name}_file"));
+                reader.warn(
+                    node,
+                    format!("an inline {name} is not used by this version"),
+                    format!("use {name}_file"),
+                );
             }
         }
         for name in ["min_version", "max_version"] {
