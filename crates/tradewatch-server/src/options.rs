@@ -47,6 +47,8 @@ pub struct Options {
     pub terminal: Option<TerminalHook>,
     /// Lets every receiver write to the terminal as well.
     pub terminal_always: bool,
+    /// Whether SIGHUP reloads the configuration instead of ending the process.
+    pub reload_on_hangup: bool,
     /// A firing alert is told to outside Alertmanagers again after this time.
     pub resend_delay: Duration,
 }
@@ -108,6 +110,7 @@ impl Default for Options {
             mics: vec!["XNYS".into(), tradewatch_calendar::CRYPTO.into()],
             terminal: None,
             terminal_always: false,
+            reload_on_hangup: false,
             resend_delay: Duration::from_secs(60),
         }
     }

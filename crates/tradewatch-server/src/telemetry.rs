@@ -173,6 +173,12 @@ pub struct Own {
     taken: Mutex<Taken>,
 }
 
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Own")
+    }
+}
+
 #[derive(Default)]
 struct Taken {
     samples: u64,

@@ -67,7 +67,6 @@ fn parse(text: &str) -> Result<tradewatch_promql::Expr, ApiError> {
 
 async fn query(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
-    monitor.must_be_ready()?;
     let at = params.time("time")?.unwrap_or_else(clock::now);
     let (limit, overrides) = (params.limit()?, overrides(&params)?);
     let expr = parse(params.need("query")?)?;
@@ -77,7 +76,6 @@ async fn query(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, hea
 
 async fn query_range(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
-    monitor.must_be_ready()?;
     params.need("start")?;
     params.need("end")?;
     params.need("step")?;
@@ -210,7 +208,6 @@ fn truncated<T>(items: &mut Vec<T>, limit: usize) -> Vec<String> {
 
 async fn series(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
-    monitor.must_be_ready()?;
     let (matchers, (start, end), limit) = (params.matchers(true)?, range(&params)?, params.limit()?);
     let found = monitor.queries.turn(Overrides::default(), move |queries| {
         let sets: BTreeSet<Labels> = matchers.iter().flat_map(|one| queries.db().series(one, start, end)).collect();
@@ -246,14 +243,12 @@ async fn names(
 
 async fn labels(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
-    monitor.must_be_ready()?;
     let (start, end) = range(&params)?;
     names(&monitor, &params, move |queries, matchers| queries.db().label_names(matchers, start, end)).await
 }
 
 async fn label_values(State(monitor): State<Arc<Monitor>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> ApiResult {
     let params = Params::new(raw.as_deref(), None);
-    monitor.must_be_ready()?;
     let name = unescape_label(&name)?;
     let (start, end) = range(&params)?;
     names(&monitor, &params, move |queries, matchers| queries.db().label_values(&name, matchers, start, end)).await
