@@ -1,4 +1,2 @@
 //! x
-pub mod breaker;
-pub mod checks;
-pub mod ledger;
+pub mod breaker; pub mod checks; pub mod ledger; pub mod metrics;

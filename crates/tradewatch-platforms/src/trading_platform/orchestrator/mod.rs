@@ -1,2 +1,2 @@
 //! x
-pub mod sizing;
+pub mod sizing; pub mod metrics;
