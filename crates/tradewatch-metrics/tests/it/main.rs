@@ -1,7 +1,9 @@
 //! Integration tests of the SDK: what a user of the crate sees.
 
+mod endpoint;
 mod exposition;
 mod fixture;
 mod guards;
+mod promtool;
 mod registration;
 mod threads;
