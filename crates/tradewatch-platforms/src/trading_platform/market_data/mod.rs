@@ -14,7 +14,7 @@ mod tasks;
 
 use super::Config;
 use super::prices::PriceCache;
-use super::service::{self, Service};
+use super::service::Service;
 use crate::market::MarketClock;
 use crate::runtime::http::Client;
 use crate::runtime::{Clock, Net, Shutdown};
@@ -68,8 +68,8 @@ impl Default for Options {
             symbols: super::SYMBOLS.map(str::to_owned).to_vec(),
             crypto_path: "/v1beta3/crypto/us".into(),
             stocks_path: "/v2/iex".into(),
-            key: "demo".into(),
-            secret: "demo".into(),
+            key: "PAPER-KEY".into(),
+            secret: "paper-secret".into(),
             reconnect_base_ms: 5_000,
             reconnect_cap_ms: 300_000,
             connect_timeout_ms: 2_000,
@@ -117,30 +117,22 @@ pub async fn run_with(
         market,
         metrics,
         cache,
-        config.feed_ws_url(),
+        config.ws_url(super::ServiceName::MarketFeed),
         config.url(super::ServiceName::ExecutionGateway),
     );
     let state = Arc::new(state);
-    let mut service = Service::new(&config, super::ServiceName::MarketDataService, clock, net.clone(), registry);
-    service.dependency("redis", check, {
-        let state = state.clone();
-        move || {
-            let state = state.clone();
-            async move {
-                let alive = state.cache.ping().await.map_err(|error| error.to_string());
-                state.metrics.redis_connection_status.set_bool(alive.is_ok());
-                alive
-            }
-        }
-    });
-    service.dependency("feed", check, {
-        let state = state.clone();
-        move || std::future::ready(state.connected())
-    });
+    let cached = state.clone();
+    let streams = state.clone();
+    let service = Service::new(&config, super::ServiceName::MarketDataService, clock, net.clone(), registry)
+        .dependency("redis", check, &state.metrics.redis_connection_status, move || {
+            let state = cached.clone();
+            async move { state.cache.ping().await.map_err(|error| error.to_string()) }
+        })
+        .observed("feed", check, move || std::future::ready(streams.connected()));
     service.spawn(stream::run(state.clone(), Venue::Crypto, crypto));
     service.spawn(stream::run(state.clone(), Venue::Stocks, stocks));
     service.spawn(tasks::store(state.clone()));
     service.spawn(tasks::watch_age(state.clone()));
     service.spawn(tasks::follow_positions(state.clone(), Client::new(net, timeout)));
-    service::serve(service, http::router(state), shutdown).await
+    service.serve(http::router(state), shutdown).await
 }
