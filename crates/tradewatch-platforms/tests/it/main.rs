@@ -1,0 +1,4 @@
+//! The world as its users meet it: over the network, real or virtual.
+#![allow(clippy::disallowed_methods)] // The edge owns the clock, its tests too.
+
+mod feed;
