@@ -57,5 +57,6 @@ impl IntoResponse for ApiError {
 /// axum's own extractor would count nothing and answer plain text: a request that cannot be read is a
 /// request too, and its service counts it.
 pub fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body is not what is expected: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is not what is expected: {error}")))
 }

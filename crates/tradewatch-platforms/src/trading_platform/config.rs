@@ -110,7 +110,7 @@ pub struct Config {
     /// The market feed. Its address, clock and seed are taken from above.
     pub feed: crate::feed::Config,
     /// The paper broker. Its address, clock and seed are taken from above.
-    pub broker: crate::broker::Config,
+    // broker
     /// Market data service.
     pub market_data: market_data::Options,
     /// Signal service.
@@ -134,7 +134,7 @@ impl Default for Config {
             model_path: "alpha_baseline.model".into(),
             call_timeout_ms: 1_000,
             feed: crate::feed::Config::default(),
-            broker: crate::broker::Config::default(),
+            // broker
             market_data: market_data::Options::default(),
             signal: signal::Options::default(),
             orchestrator: orchestrator::Options::default(),
@@ -208,7 +208,8 @@ mod tests {
         let text = serde_json::to_string(&config).expect("plain data");
         let again: Config = serde_json::from_str(&text).expect(&text);
         assert_eq!(serde_json::to_string(&again).expect("plain data"), text);
-        let partial: Config = serde_json::from_str(r#"{"port_base": 9000, "gateway": {"dry_run": true}}"#).expect("partial");
+        let partial: Config =
+            serde_json::from_str(r#"{"port_base": 9000, "gateway": {"dry_run": true}}"#).expect("partial");
         assert_eq!(partial.addr(ServiceName::Orchestrator), "127.0.0.1:9003");
         assert!(partial.gateway.dry_run);
         assert_eq!(partial.redis_url(), "redis://127.0.0.1:9012");

@@ -40,7 +40,10 @@ async fn subscribe(Ctx(state): Ctx<Arc<State>>, bytes: Bytes) -> Result<Json<Val
     .await
 }
 
-async fn unsubscribe(Ctx(state): Ctx<Arc<State>>, Path(symbol): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn unsubscribe(
+    Ctx(state): Ctx<Arc<State>>,
+    Path(symbol): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     counted(&state, Operation::Unsubscribe, async {
         if state.book().get(&symbol).is_none() {
             return Err(ApiError::not_found(format!("{symbol:?} is not subscribed")));
@@ -57,7 +60,7 @@ async fn counted<T>(
     work: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
     let metrics = &state.metrics;
-    let call = Call::start(metrics.subscription_duration_seconds.clone(), |outcome| {
+    let call = Call::start(&metrics.subscription_duration_seconds, |outcome| {
         let status = Status::when(outcome.is_success());
         metrics.subscription_requests_total.at((operation, status)).inc();
     });
@@ -70,14 +73,22 @@ fn check(state: &State, symbols: &[String]) -> Result<(), ApiError> {
     if symbols.is_empty() {
         return Err(ApiError::bad_request("symbols is empty; name at least one"));
     }
-    if let Some(unknown) = symbols.iter().find(|symbol| instrument::find(symbol).is_none_or(|i| i.symbol != *symbol)) {
+    if let Some(unknown) =
+        symbols.iter().find(|symbol| instrument::find(symbol).is_none_or(|i| i.symbol != *symbol))
+    {
         let known: Vec<&str> = instrument::ALL.iter().map(|instrument| instrument.symbol).collect();
-        return Err(ApiError::bad_request(format!("the feed has no {unknown:?}; it has {}", known.join(", "))));
+        return Err(ApiError::bad_request(format!(
+            "the feed has no {unknown:?}; it has {}",
+            known.join(", ")
+        )));
     }
     let book = state.book();
     let more = symbols.iter().filter(|symbol| book.get(symbol).is_none()).count();
     if book.len() + more > SYMBOLS_MAX {
-        return Err(ApiError::refused(format!("{} symbols are subscribed, at most {SYMBOLS_MAX} can be", book.len())));
+        return Err(ApiError::refused(format!(
+            "{} symbols are subscribed, at most {SYMBOLS_MAX} can be",
+            book.len()
+        )));
     }
     Ok(())
 }
