@@ -691,7 +691,7 @@ impl<'a> Parser<'a> {
             Tok::Number | Tok::Duration => {
                 let span = self.token().span;
                 let number = self.number()?;
-                if !(number.value.abs() <= SECONDS_MAX) {
+                if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
                     return Err(self.error(span, "duration out of range"));
                 }
                 Ok(DurationExpr::Number { seconds: number.value, duration: number.duration })
