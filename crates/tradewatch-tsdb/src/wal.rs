@@ -63,7 +63,7 @@ pub struct Wal {
     next_number: u64,
     next_seq: u64,
     /// Closed segments, and the current one, that hold something not synced yet.
-    unsynced: BTreeMap<u64, Arc<dyn DirFile>>,
+    unsynced: BTreeMap<u64, Unsynced>,
     are_names_unsynced: bool,
     segments: BTreeMap<u64, u64>,
     checkpoint: Option<(u64, u64)>,
@@ -72,6 +72,16 @@ pub struct Wal {
     pub syncs: u64,
     pub failed_writes: u64,
     pub failed_syncs: u64,
+}
+
+/// A file that a sync must look after.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    file: Arc<dyn DirFile>,
+    /// It was there when the store was opened. If the process before died after a failed sync, the cache
+    /// shows bytes that the disk does not have and that no sync will write, as they count as written: only
+    /// writing the same bytes once more makes them durable.
+    is_found: bool,
 }
 
 #[derive(Debug)]
@@ -139,8 +149,7 @@ impl Wal {
             let is_last = numbers.last() == Some(number);
             let len = wal.replay(id, is_last, &mut replay, &mut apply)?;
             wal.segments.insert(*number, len);
-            // A process that was killed may have left it unsynced: what we found must not be lost later.
-            wal.unsynced.insert(*number, open(&wal.dir, id)?);
+            wal.unsynced.insert(*number, Unsynced { file: open(&wal.dir, id)?, is_found: true });
         }
         wal.remove_leftovers(&names, from);
         Ok((wal, replay))
@@ -246,7 +255,8 @@ impl Wal {
         }
         let offset = segment.len.max(FILE_HEADER_BYTES as u64);
         segment.id.put_record(&mut bytes, offset, self.next_seq, payload);
-        self.unsynced.insert(segment.id.number, segment.file.clone());
+        let unsynced = Unsynced { file: segment.file.clone(), is_found: false };
+        self.unsynced.insert(segment.id.number, unsynced);
         if let Err(error) = segment.file.write_at(segment.len, &bytes) {
             // Cut at once, so that a restart now finds no half record; if that fails too, before the next write.
             segment.is_tail_dirty = segment.file.set_len(segment.len).is_err();
@@ -337,7 +347,7 @@ fn shown(dir: &Arc<dyn Dir>, id: FileId) -> String {
 #[derive(Debug)]
 pub struct ToSync {
     dir: Arc<dyn Dir>,
-    files: BTreeMap<u64, Arc<dyn DirFile>>,
+    files: BTreeMap<u64, Unsynced>,
     are_names_unsynced: bool,
 }
 
@@ -345,8 +355,12 @@ impl ToSync {
     /// Syncs them; the number of syncs, or what could not be done.
     pub fn run(&self) -> Result<u64, String> {
         let mut syncs = 0;
-        for (number, file) in &self.files {
+        for (number, Unsynced { file, is_found }) in &self.files {
             let id = FileId { kind: FileKind::Segment, number: *number };
+            if *is_found {
+                write_again(file.as_ref())
+                    .map_err(|e| format!("write {} again: {e}", shown(&self.dir, id)))?;
+            }
             file.sync().map_err(|e| format!("sync {}: {e}", shown(&self.dir, id)))?;
             syncs += 1;
         }
@@ -356,6 +370,20 @@ impl ToSync {
         }
         Ok(syncs)
     }
+}
+
+/// Writes what a file holds over itself; nobody appends to it meanwhile.
+fn write_again(file: &dyn DirFile) -> io::Result<()> {
+    let len = file.len()?;
+    let mut bytes = vec![0; len.min(1 << 20) as usize];
+    let mut at = 0;
+    while at < len {
+        let count = (len - at).min(bytes.len() as u64) as usize;
+        file.read_at(at, &mut bytes[..count])?;
+        file.write_at(at, &bytes[..count])?;
+        at += count as u64;
+    }
+    Ok(())
 }
 
 /// A checkpoint being written, under a name that nobody reads until it is complete and durable.
