@@ -1,6 +1,9 @@
 //! The store from outside: against a model, a faulty disk, damaged files, and `kill -9`.
 
 mod crash;
+mod damage;
+mod kill;
+mod model;
 mod store;
 
 use std::collections::BTreeMap;
