@@ -111,7 +111,7 @@ impl Head {
     pub fn add_series(&mut self, labels: Labels) -> Option<u32> {
         // The uppermost ids are those that an appender gives to refused series.
         let id = self.next_id;
-        self.next_id = id.checked_add(1).filter(|next| *next < u32::MAX / 2)?;
+        self.next_id = (id < u32::MAX / 2).then(|| id + 1)?;
         self.postings.add(id, &labels);
         self.by_labels.insert(labels.clone(), id);
         self.series.insert(id, MemSeries::new(labels));
@@ -284,7 +284,7 @@ impl Replayer {
                         self.samples += 1;
                     }
                     Ok(Fit::Same) => {}
-                    Err(error) if error.is_unknown_series() => self.without_series += 1,
+                    Err(error) if error.is_unknown_series() => self.miss(id, 1),
                     Err(_) => self.misfits += 1,
                 }
             }
@@ -297,7 +297,7 @@ impl Replayer {
             Entry::Chunk { id, chunk } => {
                 let (id, count) = (self.resolve(id), u64::from(chunk.count));
                 if !self.head.series.contains_key(&id) {
-                    self.without_series += count;
+                    self.miss(id, count);
                 } else if self.head.push_chunk(id, Arc::new(chunk)) {
                     self.samples += count;
                 } else {
@@ -320,7 +320,13 @@ impl Replayer {
             self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels.clone()) });
             self.head.by_labels.insert(labels, id);
         }
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1));
+        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
+    }
+
+    /// Counts samples whose series is not known. Its id stays taken: it must not come to mean another.
+    fn miss(&mut self, id: u32, samples: u64) {
+        self.without_series += samples;
+        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
     }
 
     fn resolve(&self, id: u32) -> u32 {
