@@ -5,6 +5,7 @@
 
 mod arrows;
 mod ci;
+mod conformance;
 mod dashboards;
 
 use anyhow::Result;
@@ -28,6 +29,20 @@ enum Command {
     },
     /// The same as `ci` with long runs at full size.
     Night,
+    /// Runs acceptance tests of Prometheus and OpenMetrics; without a path those of the repository.
+    Conformance {
+        /// Files and folders with cases; what they are is told by their content.
+        paths: Vec<PathBuf>,
+        /// Print the figures only, not the failing cases.
+        #[arg(long)]
+        quiet: bool,
+        /// Fail only if a file passes fewer cases than `conformance/ratchet.toml` says.
+        #[arg(long)]
+        ratchet: bool,
+        /// Write the figures into `conformance/ratchet.toml`.
+        #[arg(long)]
+        record: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -40,6 +55,9 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { only } => ci::run(&root(), ci::Size::Small, only.as_deref()),
         Command::Night => ci::run(&root(), ci::Size::Full, None),
+        Command::Conformance { paths, quiet, ratchet, record } => {
+            conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
+        }
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
 }
