@@ -7,6 +7,7 @@ pub mod config;
 pub mod dashboards;
 pub mod error;
 pub mod jsonl;
+pub mod telemetry;
 pub mod web;
 pub mod net;
 pub mod relabel;

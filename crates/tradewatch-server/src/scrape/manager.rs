@@ -15,6 +15,7 @@ use super::line::Format;
 use super::target::{Discovered, Health, Target, TargetSpec};
 use crate::clock;
 use crate::config::HttpClientConfig;
+use crate::hub::Hub;
 use crate::net::HttpClient;
 use crate::net::client::Ask;
 
@@ -38,16 +39,6 @@ pub struct Committed {
     pub turned: bool,
 }
 
-/// What the manager tells the rest of the monitor, and what it counts.
-pub trait Observer: Send + Sync + 'static {
-    /// A scrape was committed.
-    fn committed(&self, committed: Committed);
-    /// A target is no longer scraped.
-    fn gone(&self, source: u64, at: Timestamp);
-    /// A scrape ended, well or badly.
-    fn scraped(&self, spec: &TargetSpec, scraped: &Scraped, took: Duration);
-}
-
 struct Running {
     target: Arc<Target>,
     stop: watch::Sender<Stop>,
@@ -66,7 +57,7 @@ enum Stop {
 /// All targets that are scraped.
 pub struct Manager {
     db: Db,
-    observer: Arc<dyn Observer>,
+    hub: Arc<Hub>,
     next_source: AtomicU64,
     state: Mutex<State>,
 }
@@ -80,8 +71,8 @@ struct State {
 
 impl Manager {
     /// Nothing is scraped yet.
-    pub fn new(db: Db, observer: Arc<dyn Observer>) -> Manager {
-        Manager { db, observer, next_source: AtomicU64::new(1), state: Mutex::default() }
+    pub fn new(db: Db, hub: Arc<Hub>) -> Manager {
+        Manager { db, hub, next_source: AtomicU64::new(1), state: Mutex::default() }
     }
 
     /// Scrapes exactly what `discovered` names: goes on with what it knows, starts and ends the rest.
@@ -139,7 +130,7 @@ impl Manager {
             target: target.clone(),
             client,
             ingest: Some(Ingest::new(self.db.clone(), target.spec.ingest.clone())),
-            observer: self.observer.clone(),
+            hub: self.hub.clone(),
             up: None,
         };
         tokio::spawn(async move {
@@ -178,7 +169,7 @@ struct Loop {
     client: HttpClient,
     /// Away only while a thread of its own takes a big body in.
     ingest: Option<Ingest>,
-    observer: Arc<dyn Observer>,
+    hub: Arc<Hub>,
     up: Option<bool>,
 }
 
@@ -210,7 +201,7 @@ impl Loop {
             if let Err(error) = ingest.end(now) {
                 tracing::error!(target = %self.target.spec.url, "cannot mark the end of its series: {error}");
             }
-            self.observer.gone(self.source, now);
+            self.hub.gone(self.source, now);
         }
     }
 
@@ -298,8 +289,8 @@ impl Loop {
                 status.metadata = Arc::new(ingest.metadata().clone());
             }
         });
-        self.observer.scraped(spec, &scraped, took);
-        self.observer.committed(Committed {
+        self.hub.scraped(spec, &scraped, took);
+        self.hub.committed(Committed {
             source: self.source,
             at,
             series: changed.then(|| Arc::new(ingest.series().cloned().collect())),
