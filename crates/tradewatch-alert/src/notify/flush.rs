@@ -16,6 +16,8 @@ struct Standing {
     firing: BTreeSet<Fingerprint>,
     /// Firing and silenced.
     silenced: BTreeSet<Fingerprint>,
+    /// Firing and inhibited.
+    inhibited: BTreeSet<Fingerprint>,
     /// Resolved, not held back.
     resolved: BTreeSet<Fingerprint>,
     /// Resolved and held back; told only to those who know of them.
@@ -57,6 +59,7 @@ impl Notifier {
                     alerts: BTreeSet::new(),
                     next_flush: due,
                     flushed: false,
+                    held: BTreeSet::new(),
                     silenced: false,
                     muted: false,
                     again: false,
@@ -143,6 +146,13 @@ impl Notifier {
         let group = self.groups.get_mut(&id).expect("just seen");
         group.flushed = true;
         group.again = false;
+        if muted {
+            group.held.extend(&standing.firing);
+        } else {
+            group.held.retain(|f| !standing.firing.contains(f));
+        }
+        group.held.extend(standing.silenced.union(&standing.inhibited));
+        group.held.retain(|f| group.alerts.contains(f));
         group.silenced = !standing.silenced.is_empty();
         group.muted = muted;
         group.next_flush = now + route.group_interval;
@@ -159,6 +169,7 @@ impl Notifier {
         let mut standing = Standing {
             firing: BTreeSet::new(),
             silenced: BTreeSet::new(),
+            inhibited: BTreeSet::new(),
             resolved: BTreeSet::new(),
             resolved_held: BTreeSet::new(),
         };
@@ -166,11 +177,12 @@ impl Notifier {
             let Some(alert) = self.alerts.get(fingerprint) else { continue };
             let silenced = self.active_silences.values().any(|s| s.hides(&alert.labels, now));
             let inhibited = self.inhibitor.inhibited_by(alert, &self.alerts, now).is_some();
+            let was_held = group.held.contains(fingerprint);
             let set = match (alert.is_resolved(now), silenced, inhibited) {
-                (true, false, false) => &mut standing.resolved,
+                (true, false, false) if !was_held => &mut standing.resolved,
                 (true, ..) => &mut standing.resolved_held,
                 (false, true, _) => &mut standing.silenced,
-                (false, false, true) => continue,
+                (false, false, true) => &mut standing.inhibited,
                 (false, false, false) => &mut standing.firing,
             };
             set.insert(*fingerprint);
@@ -236,7 +248,7 @@ impl Notifier {
             }
             resolved.clear();
         }
-        let mut attempt_carried = 0;
+        let mut failures = 0;
         let mut not_before = now;
         if let Some((number, q)) = queued {
             if q.firing == standing.firing && q.resolved == resolved {
@@ -247,7 +259,7 @@ impl Notifier {
                 return;
             }
             // The receiver is still in its back-off; the newer message waits as long.
-            (attempt_carried, not_before) = (q.attempt, q.not_before.max(now));
+            (failures, not_before) = (q.failures, q.not_before.max(now));
             self.settle(number, Outcome::Folded, "a newer notification of the group took its place", now);
         }
         self.enqueue(
@@ -258,7 +270,7 @@ impl Notifier {
             standing.firing.clone(),
             resolved,
             now,
-            attempt_carried,
+            failures,
             not_before,
         );
     }
@@ -295,7 +307,7 @@ impl Notifier {
         firing: BTreeSet<Fingerprint>,
         resolved: BTreeSet<Fingerprint>,
         now: Timestamp,
-        attempts_before: u32,
+        failures: u32,
         not_before: Timestamp,
     ) {
         let number = self.take_number();
@@ -319,7 +331,8 @@ impl Notifier {
             severity,
             attempt: 0,
             created: now,
-            not_before: if attempts_before > 0 { not_before } else { now },
+            failures,
+            not_before,
             in_flight: false,
             last_error: None,
         };

@@ -109,7 +109,8 @@ impl Notifier {
         let Some(queued) = self.queue.get_mut(&id) else { return };
         queued.in_flight = false;
         queued.last_error = Some(failure.reason.clone());
-        let doubled = least.saturating_mul(1 << (queued.attempt.saturating_sub(1)).min(20)).min(most);
+        let doubled = least.saturating_mul(1 << queued.failures.min(20)).min(most);
+        queued.failures += 1;
         // Between half and the whole: a receiver that comes back is not met by all at once.
         let jitter = mix(seed, id, u64::from(queued.attempt)) % 1000;
         let wait = doubled / 2 + doubled.mul_f64(jitter as f64 / 2000.0);
