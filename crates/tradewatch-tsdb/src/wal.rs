@@ -1,0 +1,431 @@
+//! The write-ahead log: a chain of segments, with a checkpoint in place of those before it.
+//!
+//! Every commit is one record and one write, so that the death of the process loses nothing committed;
+//! [`Wal::files_to_sync`] says what to sync so that a loss of power does not either. Each way to fail has
+//! one answer:
+//! - a failed write is cut off again and the commit is refused; the next commit tries anew;
+//! - after a failed sync nobody knows what the disk has, so that writes stop until a checkpoint, written
+//!   from memory into a new file, stands in place of everything in doubt.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use crate::dir::{Dir, DirFile, Lock, LockGuard};
+use crate::error::{Error, Kind};
+use crate::log::{self, Damage, FILE_HEADER_BYTES, FileId, FileKind, RECORD_BYTES_MAX};
+
+/// How full a record of a checkpoint may get before the next is begun: what one flipped bit costs.
+const CHECKPOINT_RECORD_BYTES: usize = 64 * 1024;
+
+/// The name of a file on disk.
+pub fn file_name(id: FileId) -> String {
+    match id.kind {
+        FileKind::Segment => format!("wal-{:010}", id.number),
+        FileKind::Checkpoint => format!("checkpoint-{:010}", id.number),
+    }
+}
+
+fn parse_name(name: &str) -> Option<FileId> {
+    let (kind, number) = match name.split_once('-')? {
+        ("wal", number) => (FileKind::Segment, number),
+        ("checkpoint", number) => (FileKind::Checkpoint, number),
+        _ => return None,
+    };
+    let id = FileId { kind, number: number.parse().ok()? };
+    (file_name(id) == name).then_some(id)
+}
+
+/// Why writes are refused at the moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The last write failed; the next commit tries again.
+    Write(String),
+    /// A sync failed; a checkpoint must succeed first.
+    Sync(String),
+}
+
+impl Failure {
+    pub fn reason(&self) -> &str {
+        match self {
+            Failure::Write(reason) | Failure::Sync(reason) => reason,
+        }
+    }
+}
+
+/// The log of an open store.
+#[derive(Debug)]
+pub struct Wal {
+    dir: Arc<dyn Dir>,
+    _lock: Box<dyn LockGuard>,
+    current: Option<Segment>,
+    /// The number of the next file.
+    next_number: u64,
+    next_seq: u64,
+    /// Closed segments, and the current one, that hold something not synced yet.
+    unsynced: BTreeMap<u64, Arc<dyn DirFile>>,
+    are_names_unsynced: bool,
+    segments: BTreeMap<u64, u64>,
+    checkpoint: Option<(u64, u64)>,
+    pub failure: Option<Failure>,
+    pub records: u64,
+    pub syncs: u64,
+    pub failed_writes: u64,
+    pub failed_syncs: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    id: FileId,
+    file: Arc<dyn DirFile>,
+    /// The bytes that hold whole records.
+    len: u64,
+    /// Something lies behind `len` that a failed write left.
+    is_tail_dirty: bool,
+}
+
+/// What was found in the directory.
+#[derive(Debug, Default)]
+pub struct Replay {
+    pub records: u64,
+    pub damage: Vec<Damage>,
+}
+
+impl Wal {
+    /// Locks the directory and gives every record in it to `apply`, oldest first.
+    pub fn open(dir: Arc<dyn Dir>, mut apply: impl FnMut(&[u8]) -> bool) -> Result<(Wal, Replay), Error> {
+        let place = dir.place();
+        let lock = match dir.lock().map_err(|e| Error::io(format!("lock data directory {place}"), e))? {
+            Lock::Held(guard) => guard,
+            Lock::Taken { holder } => return Err(Error::new(Kind::Locked { place, holder })),
+        };
+        let names = dir.list().map_err(|e| Error::io(format!("list data directory {place}"), e))?;
+        let files: Vec<FileId> = names.iter().filter_map(|name| parse_name(name)).collect();
+        for id in &files {
+            log::check_version(open(&dir, *id)?.as_ref(), &shown(&dir, *id))?;
+        }
+        let newest = |kind| files.iter().filter(|id| id.kind == kind).map(|id| id.number).max();
+        let checkpoint = newest(FileKind::Checkpoint);
+        let from = checkpoint.unwrap_or(0);
+        let mut wal = Wal {
+            dir,
+            _lock: lock,
+            current: None,
+            next_number: newest(FileKind::Segment).unwrap_or(0).max(from) + 1,
+            next_seq: 1,
+            unsynced: BTreeMap::new(),
+            are_names_unsynced: true,
+            segments: BTreeMap::new(),
+            checkpoint: None,
+            failure: None,
+            records: 0,
+            syncs: 0,
+            failed_writes: 0,
+            failed_syncs: 0,
+        };
+        let mut replay = Replay::default();
+        if let Some(number) = checkpoint {
+            let id = FileId { kind: FileKind::Checkpoint, number };
+            wal.checkpoint = Some((number, wal.replay(id, false, &mut replay, &mut apply)?));
+        }
+        let mut numbers: Vec<u64> = files
+            .iter()
+            .filter(|id| id.kind == FileKind::Segment && id.number >= from)
+            .map(|id| id.number)
+            .collect();
+        numbers.sort_unstable();
+        for number in &numbers {
+            let id = FileId { kind: FileKind::Segment, number: *number };
+            let is_last = numbers.last() == Some(number);
+            let len = wal.replay(id, is_last, &mut replay, &mut apply)?;
+            wal.segments.insert(*number, len);
+            // A process that was killed may have left it unsynced: what we found must not be lost later.
+            wal.unsynced.insert(*number, open(&wal.dir, id)?);
+        }
+        wal.remove_leftovers(&names, from);
+        Ok((wal, replay))
+    }
+
+    /// Reads one file; returns its length after a torn tail was cut off.
+    fn replay(
+        &mut self,
+        id: FileId,
+        is_newest: bool,
+        replay: &mut Replay,
+        apply: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<u64, Error> {
+        let file = open(&self.dir, id)?;
+        let shown = shown(&self.dir, id);
+        let (mut records, mut next_seq) = (0, self.next_seq);
+        let mut damage = log::scan(&file, id, &shown, |seq, payload| {
+            records += 1;
+            next_seq = next_seq.max(seq + 1);
+            apply(payload)
+        })
+        .map_err(|e| Error::io(format!("read {shown}"), e))?;
+        replay.records += records;
+        self.next_seq = next_seq;
+        let mut len = file.len().map_err(|e| Error::io(format!("read {shown}"), e))?;
+        if let Some(last) = damage.last_mut()
+            && is_newest
+            && last.offset + last.bytes == len
+        {
+            file.set_len(last.offset).map_err(|e| Error::io(format!("cut the torn end of {shown}"), e))?;
+            last.is_torn_tail = true;
+            len = last.offset;
+        }
+        replay.damage.append(&mut damage);
+        Ok(len)
+    }
+
+    /// Removes what a crash left behind: unfinished files, and those that the checkpoint replaces.
+    fn remove_leftovers(&mut self, names: &[String], from: u64) {
+        let is_leftover = |name: &&String| {
+            let id = name.strip_suffix(".tmp").map_or(parse_name(name), parse_name);
+            id.is_some_and(|id| id.number < from || name.ends_with(".tmp"))
+        };
+        let leftovers: Vec<&String> = names.iter().filter(is_leftover).collect();
+        // The name of the checkpoint must be durable before what it replaces goes. What stays costs
+        // space only, and is tried again at the next start.
+        if !leftovers.is_empty() && self.dir.sync().is_ok() {
+            for name in leftovers {
+                let _ = self.dir.remove(name);
+            }
+        }
+    }
+
+    /// Writes one record; on success it survives the death of the process.
+    pub fn append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), Error> {
+        if let Some(Failure::Sync(reason)) = &self.failure {
+            return Err(Error::new(Kind::ReadOnly { reason: reason.clone() }));
+        }
+        if payload.len() > RECORD_BYTES_MAX {
+            let reason =
+                format!("a commit of {} bytes exceeds the limit of {RECORD_BYTES_MAX}", payload.len());
+            return Err(Error::new(Kind::TooLarge { reason }));
+        }
+        match self.try_append(payload, segment_bytes_max) {
+            Ok(()) => {
+                self.failure = None;
+                self.records += 1;
+                Ok(())
+            }
+            Err((what, error)) => {
+                self.failed_writes += 1;
+                let reason = format!("cannot {what}: {error}; reads go on, and each commit tries again");
+                self.failure = Some(Failure::Write(reason.clone()));
+                Err(Error::new(Kind::ReadOnly { reason }))
+            }
+        }
+    }
+
+    fn try_append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), (String, io::Error)> {
+        if self.current.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max) {
+            self.current = None; // It stays among the unsynced.
+        }
+        if self.current.is_none() {
+            let id = FileId { kind: FileKind::Segment, number: self.next_number };
+            let file = self
+                .dir
+                .create(&file_name(id))
+                .map_err(|e| (format!("create {}", shown(&self.dir, id)), e))?;
+            self.next_number += 1;
+            self.are_names_unsynced = true;
+            self.segments.insert(id.number, 0);
+            self.current = Some(Segment { id, file, len: 0, is_tail_dirty: false });
+        }
+        let segment = self.current.as_mut().expect("made above");
+        let name = || format!("write {}/{}", self.dir.place(), file_name(segment.id));
+        if segment.is_tail_dirty {
+            segment.file.set_len(segment.len).map_err(|e| (name(), e))?;
+            segment.is_tail_dirty = false;
+        }
+        let mut bytes = Vec::with_capacity(payload.len() + 64);
+        if segment.len == 0 {
+            bytes.extend_from_slice(&segment.id.header());
+        }
+        let offset = segment.len.max(FILE_HEADER_BYTES as u64);
+        segment.id.put_record(&mut bytes, offset, self.next_seq, payload);
+        self.unsynced.insert(segment.id.number, segment.file.clone());
+        if let Err(error) = segment.file.write_at(segment.len, &bytes) {
+            // Cut at once, so that a restart now finds no half record; if that fails too, before the next write.
+            segment.is_tail_dirty = segment.file.set_len(segment.len).is_err();
+            return Err((name(), error));
+        }
+        segment.len += bytes.len() as u64;
+        self.segments.insert(segment.id.number, segment.len);
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    /// What must be synced so that everything appended so far is durable.
+    pub fn files_to_sync(&mut self) -> ToSync {
+        let files = std::mem::take(&mut self.unsynced);
+        let are_names_unsynced = std::mem::take(&mut self.are_names_unsynced);
+        ToSync { dir: self.dir.clone(), files, are_names_unsynced }
+    }
+
+    /// Takes note of how a sync went, which ran without the lock on the log.
+    pub fn note_sync(&mut self, outcome: &Result<u64, String>) {
+        match outcome {
+            Ok(syncs) => self.syncs += syncs,
+            Err(reason) => {
+                self.failed_syncs += 1;
+                // Nothing in these files counts as durable any more, and a sync that succeeds later would prove nothing.
+                self.failure = Some(Failure::Sync(format!(
+                    "cannot {reason}; reads go on, and writes do after the next checkpoint"
+                )));
+            }
+        }
+    }
+
+    /// Closes the current segment and begins a checkpoint of everything before the next one.
+    pub fn begin_checkpoint(&mut self) -> Checkpoint {
+        self.current = None;
+        let id = FileId { kind: FileKind::Checkpoint, number: self.next_number };
+        // The segment that follows has the same number as the checkpoint that it builds on.
+        Checkpoint {
+            dir: self.dir.clone(),
+            id,
+            file: None,
+            len: FILE_HEADER_BYTES as u64,
+            seq: self.next_seq,
+            record: Vec::new(),
+        }
+    }
+
+    /// Drops what a finished checkpoint replaces; `failed_syncs` is their number when it began.
+    pub fn finish_checkpoint(&mut self, number: u64, len: u64, failed_syncs: u64) {
+        let kept = self.segments.split_off(&number);
+        let replaced: Vec<u64> = std::mem::replace(&mut self.segments, kept).into_keys().collect();
+        for number in replaced {
+            self.unsynced.remove(&number);
+            let _ = self.dir.remove(&file_name(FileId { kind: FileKind::Segment, number }));
+        }
+        if let Some((old, _)) = self.checkpoint.replace((number, len))
+            && old != number
+        {
+            let _ = self.dir.remove(&file_name(FileId { kind: FileKind::Checkpoint, number: old }));
+        }
+        self.are_names_unsynced = true;
+        if self.failed_syncs == failed_syncs {
+            // Everything that was in doubt has been written anew and synced.
+            self.failure = None;
+        }
+    }
+
+    /// Bytes of the segments, and of the checkpoint before them.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.segments.values().sum(), self.checkpoint.map_or(0, |(_, len)| len))
+    }
+
+    /// The number of segments.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+}
+
+fn open(dir: &Arc<dyn Dir>, id: FileId) -> Result<Arc<dyn DirFile>, Error> {
+    dir.open(&file_name(id)).map_err(|e| Error::io(format!("open {}", shown(dir, id)), e))
+}
+
+fn shown(dir: &Arc<dyn Dir>, id: FileId) -> String {
+    format!("{}/{}", dir.place(), file_name(id))
+}
+
+/// Files to sync without holding a lock.
+#[derive(Debug)]
+pub struct ToSync {
+    dir: Arc<dyn Dir>,
+    files: BTreeMap<u64, Arc<dyn DirFile>>,
+    are_names_unsynced: bool,
+}
+
+impl ToSync {
+    /// Syncs them; the number of syncs, or what could not be done.
+    pub fn run(&self) -> Result<u64, String> {
+        let mut syncs = 0;
+        for (number, file) in &self.files {
+            let id = FileId { kind: FileKind::Segment, number: *number };
+            file.sync().map_err(|e| format!("sync {}: {e}", shown(&self.dir, id)))?;
+            syncs += 1;
+        }
+        if self.are_names_unsynced {
+            self.dir.sync().map_err(|e| format!("sync data directory {}: {e}", self.dir.place()))?;
+            syncs += 1;
+        }
+        Ok(syncs)
+    }
+}
+
+/// A checkpoint being written, under a name that nobody reads until it is complete and durable.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: Arc<dyn Dir>,
+    id: FileId,
+    file: Option<Arc<dyn DirFile>>,
+    len: u64,
+    seq: u64,
+    record: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// The number of the checkpoint, and of the first segment that it does not cover.
+    pub fn number(&self) -> u64 {
+        self.id.number
+    }
+
+    /// Appends entries; they are written once a record's worth has come together.
+    pub fn put(&mut self, entries: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
+        entries(&mut self.record);
+        if self.record.len() >= CHECKPOINT_RECORD_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends the current record, so that what follows shares no checksum with what was before.
+    pub fn end_record(&mut self) -> Result<(), Error> {
+        if self.record.is_empty() { Ok(()) } else { self.flush() }
+    }
+
+    /// Makes it durable and gives it its name; returns its length.
+    pub fn finish(mut self) -> Result<u64, Error> {
+        self.flush()?;
+        let Checkpoint { dir, id, file, len, .. } = &self;
+        let file = file.as_ref().expect("flushing made it");
+        file.sync().map_err(|e| Error::io(format!("sync {}", self.shown()), e))?;
+        let renamed = dir.rename(&self.temporary(), &file_name(*id)).and_then(|()| dir.sync());
+        renamed.map_err(|e| Error::io(format!("rename {}", self.shown()), e))?;
+        Ok(*len)
+    }
+
+    /// Removes the unfinished file.
+    pub fn abandon(dir: &Arc<dyn Dir>, number: u64) {
+        let id = FileId { kind: FileKind::Checkpoint, number };
+        let _ = dir.remove(&format!("{}.tmp", file_name(id)));
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let failed = |error, shown: String| Error::io(format!("write {shown}"), error);
+        let mut bytes = Vec::with_capacity(self.record.len() + 64);
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                let file = self.dir.create(&self.temporary()).map_err(|e| failed(e, self.shown()))?;
+                file.write_at(0, &self.id.header()).map_err(|e| failed(e, self.shown()))?;
+                self.file.insert(file).clone()
+            }
+        };
+        self.id.put_record(&mut bytes, self.len, self.seq, &self.record);
+        file.write_at(self.len, &bytes).map_err(|e| failed(e, self.shown()))?;
+        self.len += bytes.len() as u64;
+        self.record.clear();
+        Ok(())
+    }
+
+    fn temporary(&self) -> String {
+        format!("{}.tmp", file_name(self.id))
+    }
+
+    fn shown(&self) -> String {
+        format!("{}/{}", self.dir.place(), self.temporary())
+    }
+}
