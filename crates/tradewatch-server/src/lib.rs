@@ -20,6 +20,7 @@ pub mod relabel;
 pub mod rules;
 pub mod scrape;
 mod server;
+pub mod stop;
 pub mod telemetry;
 pub mod web;
 

@@ -261,7 +261,7 @@ impl Monitor {
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = crate::stop::stopped(&mut stop) => return,
                 _ = sync.tick() => {
                     let db = self.db.clone();
                     let result = tokio::task::spawn_blocking(move || db.sync()).await;

@@ -143,7 +143,7 @@ impl Notifier {
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = crate::stop::stopped(&mut stop) => break,
                 told = hears.recv() => match told {
                     Some(told) => self.hear(told),
                     None => break,

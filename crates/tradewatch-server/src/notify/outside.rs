@@ -132,11 +132,12 @@ impl Running {
 async fn tell(url: String, client: HttpClient, timeout: Duration, mut batches: mpsc::Receiver<Bytes>, own: Arc<Own>) {
     let name = ReceiverName::intern(&url);
     while let Some(body) = batches.recv().await {
+        let headers = [("content-type", "application/json".to_owned())];
         for attempt in 1..=ATTEMPTS_MAX {
             let asked = client.ask(Ask {
                 method: Method::POST,
                 url: &url,
-                headers: &[("content-type", "application/json".to_owned())],
+                headers: &headers,
                 body: body.clone(),
                 compression: false,
                 body_bytes_max: 64 << 10,
