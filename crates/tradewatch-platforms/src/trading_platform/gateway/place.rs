@@ -101,7 +101,9 @@ impl State {
         };
         let order = match admitted {
             Ok(order) => order,
-            Err((refusal, why)) => return self.refuse(Order::new(id, request, now), refusal.into(), why).await,
+            Err((refusal, why)) => {
+                return self.refuse(Order::new(id, request, now), refusal.into(), why).await;
+            }
         };
         if let Err(error) = store::save_order(&self.database, &order).await {
             self.desk().forget(&id);
