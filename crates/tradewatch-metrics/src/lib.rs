@@ -54,6 +54,7 @@ mod info;
 mod instrument;
 mod intern;
 mod label;
+pub mod parse;
 mod registry;
 mod series;
 mod slab;

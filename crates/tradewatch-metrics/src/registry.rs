@@ -118,6 +118,7 @@ pub struct Spec<'a> {
     pub info_labels: &'a [&'a str],
     pub info_as_gauge: bool,
     pub legacy_name: Option<&'a str>,
+    pub event: Option<&'a str>,
 }
 
 /// Families on their way into a registry: all of them or none.

@@ -128,7 +128,8 @@ fn checks_run_on_their_own_schedule_and_survive_panic_and_silence() {
             "panics Err(\"the check panicked\")",
             "panics Err(\"the check panicked\")",
         ]
-    "#]].assert_debug_eq(&seen);
+    "#]]
+    .assert_debug_eq(&seen);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Integration tests of the SDK: what a user of the crate sees.
 
+mod conformance;
 mod endpoint;
 mod exposition;
 mod fixture;
 mod guards;
 mod promtool;
 mod registration;
+mod roundtrip;
 mod threads;

@@ -27,7 +27,12 @@ fn promtool_remarks_on_legacy_names_only() {
         .expect("promtool is installed: apt-get install prometheus");
     promtool.stdin.take().expect("stdin is piped").write_all(body.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     let remarks: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(remarks, ["orders_commission_total_usd counter metrics should have \"_total\" suffix"], "{said}");
+    assert_eq!(
+        remarks,
+        ["orders_commission_total_usd counter metrics should have \"_total\" suffix"],
+        "{said}"
+    );
 }
