@@ -12,6 +12,7 @@
 //! check, and by nothing else.
 
 mod api;
+mod catalog;
 mod config;
 pub mod database;
 pub mod gateway;
@@ -25,4 +26,5 @@ pub mod prices;
 mod service;
 pub mod signal;
 
+pub use catalog::{PLATFORM, catalog};
 pub use config::{Config, SYMBOLS, ServiceName};
