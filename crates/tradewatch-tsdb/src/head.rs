@@ -1,6 +1,7 @@
 //! The series in memory: identity, chunks, index. Plain data; the locks are `db.rs`'s.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::chunk::{Chunk, OpenChunk};
@@ -9,10 +10,32 @@ use crate::postings::Postings;
 use crate::record::Entry;
 use crate::{Labels, Metadata, Sample, Timestamp};
 
+/// A map by series id, with a hash that costs one multiplication.
+pub type IdMap<V> = HashMap<u32, V, BuildHasherDefault<IdHasher>>;
+
+/// Hashes one `u32`. Ids are handed out by us, in sequence, so that nobody can choose them to collide.
+#[derive(Clone, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // An odd factor keeps neighbours apart in the low bits and spreads them over the high ones.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// Everything the store knows, without a lock.
 #[derive(Debug, Default)]
 pub struct Head {
-    pub series: HashMap<u32, MemSeries>,
+    pub series: IdMap<MemSeries>,
     pub by_labels: HashMap<Labels, u32>,
     pub postings: Postings,
     pub metadata: BTreeMap<String, Metadata>,
@@ -257,7 +280,7 @@ impl Head {
 pub struct Replayer {
     pub head: Head,
     /// Ids of series that were dropped and made anew while the log still held the old ones.
-    aliases: HashMap<u32, u32>,
+    aliases: IdMap<u32>,
     pub samples: u64,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
