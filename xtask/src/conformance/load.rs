@@ -31,6 +31,8 @@ impl Store {
                 let start = start.filter(|&start| start != 0).map(Timestamp::from_millis);
                 samples.push(Sample { ts: Timestamp::from_millis(ts), value, start });
             }
+            // Of two definitions in one command the later one counts.
+            all.retain(|(labels, _)| *labels != series.labels);
             all.push((series.labels.clone(), samples));
         }
         if load.with_nhcb {
@@ -54,20 +56,22 @@ impl Store {
             return;
         };
         let before = self.last.get(labels).filter(|h| h.counter_reset_hint != CounterResetHint::Gauge);
+        let mut plain = (**histogram).clone();
+        plain.counter_reset_hint = CounterResetHint::Unknown;
         let hint = match (histogram.counter_reset_hint, before) {
             (hint @ (CounterResetHint::Gauge | CounterResetHint::Reset), _) => hint,
             (_, None) => CounterResetHint::Unknown,
-            (CounterResetHint::NotReset, Some(_)) => CounterResetHint::NotReset,
-            (CounterResetHint::Unknown, Some(before)) => {
-                let layout_changed = histogram.schema != before.schema
-                    || histogram.zero_threshold != before.zero_threshold
-                    || histogram.custom_values != before.custom_values;
-                if layout_changed || histogram.detect_reset(before) {
-                    CounterResetHint::Reset
-                } else {
-                    CounterResetHint::NotReset
-                }
+            (_, Some(before)) if plain.count < before.count => CounterResetHint::Reset,
+            // Another layout begins another chunk, and of its first sample nothing is known.
+            (_, Some(before))
+                if plain.schema != before.schema
+                    || plain.zero_threshold != before.zero_threshold
+                    || plain.custom_values != before.custom_values =>
+            {
+                CounterResetHint::Unknown
             }
+            (_, Some(before)) if plain.detect_reset(before) => CounterResetHint::Reset,
+            (_, Some(_)) => CounterResetHint::NotReset,
         };
         if tradewatch_tsdb::is_stale(histogram.sum) {
             self.last.remove(labels);
