@@ -3,4 +3,6 @@
 
 mod catalog;
 mod market_data;
+mod real;
+mod servers;
 mod world;
