@@ -1,0 +1,6 @@
+//! The crate from outside: rule files, rule groups on a real store and engine, routes, unit tests.
+
+mod files;
+mod groups;
+mod restore;
+mod world;
