@@ -2,5 +2,6 @@
 
 mod files;
 mod groups;
+mod pipeline;
 mod restore;
 mod world;
