@@ -68,6 +68,23 @@ impl JsonLines {
         Ok(())
     }
 
+    /// Adds several lines in one write.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub fn append_all<T: Serialize>(&mut self, items: &[T]) -> Result<(), Error> {
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let failed = |error: std::io::Error| Error::internal(format!("{}: {error}", path.display()));
+        let mut bytes = Vec::new();
+        for item in items {
+            serde_json::to_writer(&mut bytes, item).map_err(|error| failed(error.into()))?;
+            bytes.push(b'\n');
+        }
+        file.write_all(&bytes).map_err(failed)?;
+        self.lines += items.len();
+        Ok(())
+    }
+
     /// Makes all lines survive a loss of power.
     ///
     /// # Errors

@@ -127,12 +127,6 @@ impl Loaded {
     }
 }
 
-/// The ends of channels whose other ends belong to tasks.
-pub struct Wiring {
-    /// Stops everything.
-    pub stop: watch::Receiver<bool>,
-}
-
 impl Monitor {
     /// Wires all parts and starts their tasks; they end when `stop` turns true.
     ///
@@ -155,7 +149,7 @@ impl Monitor {
         let groups = Shared::default();
         let (told, hears) = mpsc::unbounded_channel();
         let runner = Runner::new(queries.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
-        let notifier = Notifier::open(&options, &external_url, own.clone(), hub.clone(), started)?;
+        let notifier = Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
@@ -267,7 +261,7 @@ impl Monitor {
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = crate::stop::stopped(&mut stop) => return,
                 _ = sync.tick() => {
                     let db = self.db.clone();
                     let result = tokio::task::spawn_blocking(move || db.sync()).await;

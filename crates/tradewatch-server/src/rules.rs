@@ -175,7 +175,7 @@ impl Runner {
             let wait = self.next_due().map_or(Duration::from_secs(3600), clock::until);
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = crate::stop::stopped(&mut stop) => break,
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message),
                     None => break,

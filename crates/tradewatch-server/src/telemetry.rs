@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tradewatch_calendar::Calendar;
 use tradewatch_metrics::{Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label};
-use tradewatch_tsdb::Timestamp;
+use tradewatch_tsdb::{Stats, Timestamp};
 
 open_label!(
     /// A job of `prometheus.yml`.
@@ -198,6 +198,20 @@ pub struct StoreFigures {
     pub corruptions: u64,
     /// Whether the disk takes no writes.
     pub read_only: bool,
+}
+
+impl StoreFigures {
+    /// From what the store says about itself.
+    pub fn of(stats: &Stats) -> StoreFigures {
+        let wal = stats.wal.unwrap_or_default();
+        StoreFigures {
+            series: stats.series as u64,
+            samples: stats.samples_appended,
+            wal_bytes: wal.bytes + wal.checkpoint_bytes,
+            corruptions: wal.corruptions,
+            read_only: stats.read_only.is_some(),
+        }
+    }
 }
 
 impl Own {

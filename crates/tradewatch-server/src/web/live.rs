@@ -116,7 +116,7 @@ impl Page {
             let due = self.dirty.map(|_| self.earliest);
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => {
+                () = crate::stop::stopped(&mut stop) => {
                     let _ = self.socket.send(Message::Close(None)).await;
                     return Ok(());
                 }

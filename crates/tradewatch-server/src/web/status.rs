@@ -15,7 +15,7 @@ use super::params::Params;
 use super::respond::{ApiError, ApiResult, Success};
 use crate::config::scalar::PromDuration;
 use crate::monitor::Monitor;
-use crate::scrape::target::{Health, Target};
+use crate::scrape::target::Target;
 
 /// The routes.
 pub fn routes() -> Router<Arc<Monitor>> {
@@ -296,7 +296,7 @@ async fn runtime_info(State(monitor): State<Arc<Monitor>>) -> ApiResult {
         "hostname": hostname(),
         "reloadConfigSuccess": status.ok,
         "lastConfigTime": time_json(Some(status.at)),
-        "corruptionCount": stats.corruptions(),
+        "corruptionCount": stats.wal.unwrap_or_default().corruptions,
         "goroutineCount": 0,
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
         "GOMEMLIMIT": 0,
@@ -341,10 +341,4 @@ async fn tsdb(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> A
         super::cardinality::of(queries.db(), limit)
     });
     answer(&cardinality.await?)
-}
-
-/// Whether any target is up; for tests and the desk.
-pub fn all_up(monitor: &Monitor) -> bool {
-    let targets = monitor.scrapes.targets();
-    !targets.is_empty() && targets.iter().all(|target| target.status().health == Health::Up)
 }
