@@ -121,6 +121,9 @@ impl<'a> Lines<'a> {
     }
 
     fn sample(&self, line: &'a [u8], start: usize) -> Result<Line<'a>, LineError> {
+        if !matches!(line[start], b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{') {
+            return Err(self.error(start, format!("{} where a metric name belongs", quote(&line[start..]))));
+        }
         let end = self.series_end(line, start)?;
         let from = blanks(line, end);
         let to = token_end(line, from);
@@ -497,8 +500,8 @@ mod tests {
             Format::Text,
             b"<html>\n",
             expect![[r#"
-            error line 1, column 7: a value is missing
-        "#]],
+                error line 1, column 1: "<html>" where a metric name belongs
+            "#]],
         );
         check(
             Format::Text,
