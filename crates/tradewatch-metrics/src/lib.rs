@@ -43,13 +43,18 @@ mod clock;
 mod counter;
 mod descriptor;
 mod encode;
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
 mod gauge;
 mod guard;
+#[cfg(feature = "endpoint")]
+mod health;
 mod histogram;
 mod info;
 mod instrument;
 mod intern;
 mod label;
+pub mod parse;
 mod registry;
 mod series;
 mod slab;
@@ -59,6 +64,8 @@ pub use descriptor::{BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, val
 pub use encode::Format;
 pub use gauge::{Gauge, GaugeHandle, InFlight};
 pub use guard::{Call, Outcome, Timing};
+#[cfg(feature = "endpoint")]
+pub use health::{DependencyState, Health};
 pub use histogram::{Histogram, HistogramHandle};
 pub use info::Info;
 pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};

@@ -20,6 +20,7 @@ mod lexer;
 mod number;
 mod parser;
 mod print;
+pub mod series;
 mod value;
 
 pub use ast::{Expr, ExprKind, SelectorInfo, ValueType};

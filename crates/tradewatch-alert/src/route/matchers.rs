@@ -86,19 +86,9 @@ pub(crate) fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")))
 }
 
-pub(crate) fn sign(op: MatchOp) -> &'static str {
-    match op {
-        MatchOp::Equal => "=",
-        MatchOp::NotEqual => "!=",
-        MatchOp::Regex => "=~",
-        MatchOp::NotRegex => "!~",
-    }
-}
-
 /// `{a="b",c=~"d"}`, as it stands in group keys.
 pub(crate) fn print(matchers: &[Matcher]) -> String {
-    let parts: Vec<String> =
-        matchers.iter().map(|m| format!("{}{}{:?}", m.name(), sign(m.op()), m.value())).collect();
+    let parts: Vec<String> = matchers.iter().map(Matcher::to_string).collect();
     format!("{{{}}}", parts.join(","))
 }
 
@@ -138,7 +128,7 @@ mod tests {
             job!~^x.* -> {job!~"^x.*"}
             {a="b", c!="d"} -> {a="b",c!="d"}
             a="x,y",b=z -> {a="x,y",b="z"}
-            "a b"="quote \" back \\ line \n" -> {a b="quote \" back \\ line \n"}
+            "a b"="quote \" back \\ line \n" -> {"a b"="quote \" back \\ line \n"}
             {} -> {}
              -> error: an empty matcher
             severity -> error: bad matcher format: "severity"; write for example severity="value"
@@ -146,6 +136,7 @@ mod tests {
             a="b -> error: a quote is not closed in "\"b"
             a="b" c="d" -> error: a comma belongs before "c=\"d\""
             a=~[ -> error: bad regular expression "[": missing closing ]: `[`
-        "#]].assert_eq(&out);
+        "#]]
+        .assert_eq(&out);
     }
 }

@@ -222,8 +222,8 @@ impl Evaluator<'_> {
 
     fn count_values(&mut self, a: &Aggregate, grid: &Grid) -> Result<Frame> {
         let label = text_of(a.param.as_ref().expect("the parser wants a parameter"))?;
-        if label.is_empty() {
-            return Err(EvalError::data("invalid label name \"\""));
+        if !crate::lexer::is_label_name(label) {
+            return Err(EvalError::data(format!("invalid label name {}", crate::print::quote(label))));
         }
         let input = self.vector(&a.expr, grid)?;
         let mut names = a.grouping.clone();

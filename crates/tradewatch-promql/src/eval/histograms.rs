@@ -9,7 +9,7 @@ use super::labels::text_of;
 use super::{Evaluator, Out, metric_name};
 use crate::annotate::{Annotations, Monotonicity};
 use crate::ast::*;
-use crate::engine::Result;
+use crate::engine::{EvalError, Result};
 use crate::error::Span;
 use crate::frame::{Cell, Frame, Grid};
 use crate::number::{format_g, kahan_inc};
@@ -125,6 +125,7 @@ impl Evaluator<'_> {
         let delayed = self.options.delayed_name_removal;
         let mut rows: HashMap<Labels, usize> = HashMap::new();
         let mut out = Frame::new(grid.steps);
+        let mut clash = false;
         self.each_histogram(&sorted, grid, |notes, step, labels, histogram| {
             for (values, _, label) in quantiles.iter() {
                 let q = values[step];
@@ -149,9 +150,13 @@ impl Evaluator<'_> {
                     None => labels.clone(),
                 };
                 let row = *rows.entry(labels.clone()).or_insert_with(|| out.push(labels, true));
+                clash |= out.is_present(row, step);
                 out.set_float(row, step, value);
             }
         });
+        if clash {
+            return Err(EvalError::data("vector cannot contain metrics with the same labelset"));
+        }
         self.drop_names(&mut out)?;
         Ok(Out::Vector(out))
     }

@@ -1,0 +1,7 @@
+//! The crate from outside: rule files, rule groups on a real store and engine, routes, unit tests.
+
+mod files;
+mod groups;
+mod pipeline;
+mod restore;
+mod world;

@@ -1,0 +1,8 @@
+//! The world as its users meet it: over the network, real or virtual.
+#![allow(clippy::disallowed_methods)] // The edge owns the clock, its tests too.
+
+mod broker;
+mod feed;
+mod openapi;
+mod reconcile;
+mod world;
