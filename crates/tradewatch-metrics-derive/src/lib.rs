@@ -24,7 +24,7 @@ pub fn label(input: TokenStream) -> TokenStream {
 /// On the struct: `#[metrics(prefix = "execution_gateway", service = "execution_gateway")]`. On a field:
 /// a doc comment (the help), `#[buckets(0.1, 0.5)]` or `#[buckets(EDGES)]` for histograms, `#[labels("a", "b")]`
 /// for infos, `#[metric(unit = "usd")]`, `#[metric(name = "full_name")]`, `#[metric(legacy_name = "reason")]`,
-/// `#[metric(gauge)]` for an info typed as gauge, `#[metrics(flatten)]` for a struct of more metrics.
+/// `#[metric(event = "…")]` (what makes it move, for the catalogue), `#[metric(gauge)]` for an info typed as gauge, `#[metrics(flatten)]` for a struct of more metrics.
 #[proc_macro_derive(Metrics, attributes(metrics, metric, buckets, labels))]
 pub fn metrics(input: TokenStream) -> TokenStream {
     expand(input, metrics::derive)
@@ -37,3 +37,6 @@ fn expand(
     let result = syn::parse(input).and_then(derive);
     result.unwrap_or_else(|error| error.to_compile_error()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,6 +162,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
         ));
     }
     let (unit, legacy) = (option(&settings.unit), option(&settings.legacy_name));
+    let event = option(&settings.event);
     Ok(quote! {
         ::tradewatch_metrics::Spec {
             name: #name,
@@ -171,6 +172,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
             info_labels: &[#(#info_labels),*],
             info_as_gauge: #as_gauge,
             legacy_name: #legacy,
+            event: #event,
         }
     })
 }
@@ -202,6 +204,7 @@ struct Settings {
     unit: Option<LitStr>,
     name: Option<LitStr>,
     legacy_name: Option<LitStr>,
+    event: Option<LitStr>,
     gauge: Option<syn::Path>,
 }
 
@@ -216,11 +219,13 @@ impl Settings {
                     settings.name = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("legacy_name") {
                     settings.legacy_name = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("event") {
+                    settings.event = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("gauge") {
                     settings.gauge = Some(meta.path);
                 } else {
                     return Err(meta
-                        .error("write unit = \"…\", name = \"…\", legacy_name = \"reason\" or gauge here"));
+                        .error("write unit = \"…\", name = \"…\", legacy_name = \"reason\", event = \"…\" or gauge here"));
                 }
                 Ok(())
             })?;

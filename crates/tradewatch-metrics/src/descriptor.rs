@@ -51,6 +51,8 @@ pub struct Descriptor {
     pub buckets: Vec<f64>,
     /// The service that declares it, if the declaration says so.
     pub service: Option<String>,
+    /// What makes it move, if the declaration says so.
+    pub event: Option<String>,
     /// Why the name breaks the naming rules, if it does.
     pub legacy_name: Option<String>,
 }

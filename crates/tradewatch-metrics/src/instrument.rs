@@ -30,6 +30,7 @@ pub(crate) fn descriptor(
         labels,
         buckets: if kind == MetricKind::Histogram { spec.buckets.to_vec() } else { Vec::new() },
         service,
+        event: spec.event.map(str::to_owned),
         legacy_name: spec.legacy_name.map(str::to_owned),
     }
 }

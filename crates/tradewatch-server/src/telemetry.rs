@@ -4,8 +4,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tradewatch_calendar::Calendar;
-use tradewatch_metrics::{Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label};
-use tradewatch_tsdb::Timestamp;
+use tradewatch_metrics::{
+    Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label,
+};
+use tradewatch_tsdb::{Stats, Timestamp};
 
 open_label!(
     /// A job of `prometheus.yml`.
@@ -200,6 +202,20 @@ pub struct StoreFigures {
     pub read_only: bool,
 }
 
+impl StoreFigures {
+    /// From what the store says about itself.
+    pub fn of(stats: &Stats) -> StoreFigures {
+        let wal = stats.wal.unwrap_or_default();
+        StoreFigures {
+            series: stats.series as u64,
+            samples: stats.samples_appended,
+            wal_bytes: wal.bytes + wal.checkpoint_bytes,
+            corruptions: wal.corruptions,
+            read_only: stats.read_only.is_some(),
+        }
+    }
+}
+
 impl Own {
     /// Registers the metrics.
     ///
@@ -273,6 +289,9 @@ mod tests {
         assert!(body.contains("tradewatch_market_open{mic=\"CRYPTO\"} 1\n"), "{body}");
         assert!(!body.contains("NOPE"));
         assert!(body.contains("tradewatch_tsdb_samples_appended_total 7\n"), "{body}");
-        assert!(body.contains(concat!("tradewatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")), "{body}");
+        assert!(
+            body.contains(concat!("tradewatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")),
+            "{body}"
+        );
     }
 }

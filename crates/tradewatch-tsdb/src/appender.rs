@@ -1,11 +1,11 @@
 //! Batches of samples: checked one by one, written and made visible as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::db::{Db, Writer};
 use crate::error::{Error, Kind};
-use crate::head::{Fit, Head, fit};
+use crate::head::{Fit, Head, IdMap, fit};
 use crate::record;
 use crate::{Labels, Metadata, Sample, Timestamp};
 
@@ -25,7 +25,7 @@ pub struct Appender {
     now: Option<Timestamp>,
     pending: Vec<(u32, Sample)>,
     /// The newest pending sample of each series.
-    last: HashMap<u32, usize>,
+    last: IdMap<usize>,
     /// Why a series was refused; its id counts down from the top.
     refused: Vec<Kind>,
 }
@@ -47,7 +47,7 @@ impl Db {
             db: self.clone(),
             now: None,
             pending: Vec::new(),
-            last: HashMap::new(),
+            last: IdMap::default(),
             refused: Vec::new(),
         }
     }

@@ -41,43 +41,48 @@ impl BitWriter {
 #[derive(Clone, Debug)]
 pub struct BitReader<'a> {
     bytes: &'a [u8],
+    /// The position in bits.
     at: usize,
-    /// Bits of `bytes[at]` not read yet, in the low end.
-    left: u32,
 }
 
 impl<'a> BitReader<'a> {
     pub fn new(bytes: &'a [u8]) -> BitReader<'a> {
-        BitReader { bytes, at: 0, left: 8 }
+        BitReader { bytes, at: 0 }
     }
 
-    /// The next `count` bits.
+    /// The next `count` bits, at most 64.
     pub fn take(&mut self, count: u32) -> Option<u64> {
-        let mut value = 0u64;
-        let mut wanted = count;
-        while wanted > 0 {
-            let byte = *self.bytes.get(self.at)?;
-            let take = wanted.min(self.left);
-            let part = (u64::from(byte) >> (self.left - take)) & ((1u64 << take) - 1);
-            value = (value << take) | part;
-            self.left -= take;
-            wanted -= take;
-            if self.left == 0 {
-                self.at += 1;
-                self.left = 8;
-            }
+        if count > 32 {
+            return Some(self.take(count - 32)? << 32 | self.take(32)?);
         }
+        if count as usize > self.bytes.len() * 8 - self.at {
+            return None;
+        }
+        // Whatever the position within its byte, 32 bits lie within the next eight bytes.
+        let value = (self.window() << (self.at % 8)).checked_shr(64 - count).unwrap_or(0);
+        self.at += count as usize;
         Some(value)
     }
 
-    /// The number of 1 bits before the next 0, which is read too, or `max` if there are as many.
+    /// The number of 1 bits before the next 0, which is read too, or `max` (at most 32) if there are as many.
     pub fn ones(&mut self, max: u32) -> Option<u32> {
-        for count in 0..max {
-            if self.take(1)? == 0 {
-                return Some(count);
+        let ones = (!(self.window() << (self.at % 8))).leading_zeros().min(max);
+        self.take(if ones < max { ones + 1 } else { max })?;
+        Some(ones)
+    }
+
+    /// The eight bytes from the current one on, zero behind the end.
+    fn window(&self) -> u64 {
+        let from = self.at / 8;
+        match self.bytes.get(from..from + 8) {
+            Some(bytes) => u64::from_be_bytes(bytes.try_into().expect("eight bytes")),
+            None => {
+                let rest = self.bytes.get(from..).unwrap_or_default();
+                let mut bytes = [0u8; 8];
+                bytes[..rest.len()].copy_from_slice(rest);
+                u64::from_be_bytes(bytes)
             }
         }
-        Some(max)
     }
 }
 
@@ -188,6 +193,22 @@ mod tests {
                 prop_assert_eq!(reader.take(*count), Some(value & mask));
             }
             prop_assert_eq!(reader.take(8), None);
+        }
+
+        #[test]
+        fn ones_are_counted(counts in proptest::collection::vec(0u32..=6, 0..60), skew in 0u32..8) {
+            let mut writer = BitWriter::default();
+            writer.push(0, skew);
+            for count in &counts {
+                writer.push((1 << (count + 1)) - 2, count + 1);
+            }
+            let mut reader = BitReader::new(writer.as_bytes());
+            reader.take(skew);
+            for count in &counts {
+                prop_assert_eq!(reader.ones(7), Some(*count));
+            }
+            prop_assert_eq!(BitReader::new(&[0xff]).ones(4), Some(4));
+            prop_assert_eq!(BitReader::new(&[0xff]).ones(9), None);
         }
 
         #[test]

@@ -123,14 +123,14 @@ impl Db {
     /// it, and then nothing was touched; else a failure of the disk.
     pub fn open(dir: Arc<dyn Dir>, options: Options) -> Result<(Db, Recovery), Error> {
         let mut replayer = Replayer::default();
-        let (wal, replay) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;
+        let (wal, scanned) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;
         let (without_series, misfits) = (replayer.without_series, replayer.misfits);
         let head = replayer.finish();
         let recovery = Recovery {
-            records: replay.records,
+            records: scanned.records,
             series: head.series.len(),
             samples: head.samples,
-            damage: replay.damage,
+            damage: scanned.damage,
             samples_without_series: without_series,
             samples_out_of_order: misfits,
         };

@@ -1,6 +1,7 @@
 //! The series in memory: identity, chunks, index. Plain data; the locks are `db.rs`'s.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::chunk::{Chunk, OpenChunk};
@@ -9,10 +10,32 @@ use crate::postings::Postings;
 use crate::record::Entry;
 use crate::{Labels, Metadata, Sample, Timestamp};
 
+/// A map by series id, with a hash that costs one multiplication.
+pub type IdMap<V> = HashMap<u32, V, BuildHasherDefault<IdHasher>>;
+
+/// Hashes one `u32`. Ids are handed out by us, in sequence, so that nobody can choose them to collide.
+#[derive(Clone, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // An odd factor keeps neighbours apart in the low bits and spreads them over the high ones.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// Everything the store knows, without a lock.
 #[derive(Debug, Default)]
 pub struct Head {
-    pub series: HashMap<u32, MemSeries>,
+    pub series: IdMap<MemSeries>,
     pub by_labels: HashMap<Labels, u32>,
     pub postings: Postings,
     pub metadata: BTreeMap<String, Metadata>,
@@ -111,7 +134,7 @@ impl Head {
     pub fn add_series(&mut self, labels: Labels) -> Option<u32> {
         // The uppermost ids are those that an appender gives to refused series.
         let id = self.next_id;
-        self.next_id = id.checked_add(1).filter(|next| *next < u32::MAX / 2)?;
+        self.next_id = (id < u32::MAX / 2).then(|| id + 1)?;
         self.postings.add(id, &labels);
         self.by_labels.insert(labels.clone(), id);
         self.series.insert(id, MemSeries::new(labels));
@@ -257,7 +280,7 @@ impl Head {
 pub struct Replayer {
     pub head: Head,
     /// Ids of series that were dropped and made anew while the log still held the old ones.
-    aliases: HashMap<u32, u32>,
+    aliases: IdMap<u32>,
     pub samples: u64,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
@@ -284,7 +307,7 @@ impl Replayer {
                         self.samples += 1;
                     }
                     Ok(Fit::Same) => {}
-                    Err(error) if error.is_unknown_series() => self.without_series += 1,
+                    Err(error) if error.is_unknown_series() => self.miss(id, 1),
                     Err(_) => self.misfits += 1,
                 }
             }
@@ -297,7 +320,7 @@ impl Replayer {
             Entry::Chunk { id, chunk } => {
                 let (id, count) = (self.resolve(id), u64::from(chunk.count));
                 if !self.head.series.contains_key(&id) {
-                    self.without_series += count;
+                    self.miss(id, count);
                 } else if self.head.push_chunk(id, Arc::new(chunk)) {
                     self.samples += count;
                 } else {
@@ -320,7 +343,13 @@ impl Replayer {
             self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels.clone()) });
             self.head.by_labels.insert(labels, id);
         }
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1));
+        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
+    }
+
+    /// Counts samples whose series is not known. Its id stays taken: it must not come to mean another.
+    fn miss(&mut self, id: u32, samples: u64) {
+        self.without_series += samples;
+        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
     }
 
     fn resolve(&self, id: u32) -> u32 {

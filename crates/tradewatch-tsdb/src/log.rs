@@ -43,7 +43,7 @@ pub struct Damage {
     pub file: String,
     /// Where the unreadable part begins.
     pub offset: u64,
-    /// How long it is.
+    /// How long it is; zero if something is missing there.
     pub bytes: u64,
     /// What is wrong with it.
     pub reason: String,
@@ -54,6 +54,9 @@ pub struct Damage {
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Damage { file, offset, bytes, reason, is_torn_tail } = self;
+        if *bytes == 0 {
+            return write!(f, "{file}: something is missing at offset {offset}: {reason}");
+        }
         let done = if *is_torn_tail { "cut off" } else { "skipped" };
         write!(f, "{file}: {bytes} bytes at offset {offset} {done}: {reason}")
     }
@@ -128,60 +131,96 @@ fn is_intact(header: &[u8; FILE_HEADER_BYTES]) -> bool {
     &header[..8] == FILE_MAGIC && u32_at(header, 28) == crc32fast::hash(&header[..28])
 }
 
-/// Reads every record that is whole, in order, and returns what could not be read.
-///
-/// `apply` is given the sequence number and the payload; `false` says that the payload makes no sense.
-pub fn scan(
-    file: &Arc<dyn DirFile>,
-    id: FileId,
-    shown: &str,
-    mut apply: impl FnMut(u64, &[u8]) -> bool,
-) -> io::Result<Vec<Damage>> {
-    let mut window = Window::new(file.clone())?;
-    let mut damage = Vec::new();
-    let end = window.len;
-    let mut note = |from: u64, to: u64, reason: &str| {
-        if to > from {
-            let (file, reason) = (shown.to_owned(), reason.to_owned());
-            damage.push(Damage { file, offset: from, bytes: to - from, reason, is_torn_tail: false });
-        }
-    };
-    match read_header(file.as_ref())? {
-        None => {
-            note(0, end, "the header of the file is cut short");
-            return Ok(damage);
-        }
-        Some(header) if header != id.header() => {
-            note(0, FILE_HEADER_BYTES as u64, "the header of the file is damaged");
-        }
-        Some(_) => {}
+/// Reads files one after the other, and notes what could not be read.
+#[derive(Debug)]
+pub struct Scanner {
+    pub damage: Vec<Damage>,
+    pub records: u64,
+    /// The sequence number that the next record of a segment must have.
+    pub next_seq: u64,
+    /// Whether damage since the last whole record explains that some are missing.
+    is_gap_explained: bool,
+}
+
+impl Scanner {
+    pub fn new() -> Scanner {
+        Scanner { damage: Vec::new(), records: 0, next_seq: 1, is_gap_explained: false }
     }
-    let mut at = FILE_HEADER_BYTES as u64;
-    while at < end {
-        let reason = match window.record(id, at)? {
-            Found::Whole { seq, len } => {
-                let next = at + (RECORD_HEADER_BYTES + len) as u64;
-                if !apply(seq, window.bytes(at + RECORD_HEADER_BYTES as u64, len)?) {
-                    note(at, next, "the record has a right checksum and a content that makes no sense");
+
+    /// Gives the payload of every whole record of a file to `apply`, which says whether it makes sense.
+    pub fn scan(
+        &mut self,
+        file: &Arc<dyn DirFile>,
+        id: FileId,
+        shown: &str,
+        mut apply: impl FnMut(&[u8]) -> bool,
+    ) -> io::Result<()> {
+        let mut window = Window::new(file.clone())?;
+        let end = window.len;
+        match read_header(file.as_ref())? {
+            None => {
+                if end > 0 {
+                    self.note(shown, 0, end, "the header of the file is cut short");
                 }
-                at = next;
-                continue;
+                return Ok(());
             }
-            Found::BadPayload { len } => {
-                let next = at + (RECORD_HEADER_BYTES + len) as u64;
-                note(at, next, "the checksum of the record is wrong");
-                at = next;
-                continue;
+            Some(header) if header != id.header() => {
+                self.note(shown, 0, FILE_HEADER_BYTES as u64, "the header of the file is damaged");
             }
-            Found::CutShort => "the record is cut short",
-            Found::BadHeader => "the header of the record is damaged",
-        };
-        // Where the next record begins is not known: look for one.
-        let next = window.search(id, at + 1)?.unwrap_or(end);
-        note(at, next, reason);
-        at = next;
+            Some(_) => {}
+        }
+        let mut at = FILE_HEADER_BYTES as u64;
+        while at < end {
+            let reason = match window.record(id, at)? {
+                Found::Whole { seq, len } => {
+                    let next = at + (RECORD_HEADER_BYTES + len) as u64;
+                    self.follow(id, shown, at, seq);
+                    if !apply(window.bytes(at + RECORD_HEADER_BYTES as u64, len)?) {
+                        let reason = "the record has a right checksum and a content that makes no sense";
+                        self.note(shown, at, next - at, reason);
+                    }
+                    at = next;
+                    continue;
+                }
+                Found::BadPayload { len } => {
+                    let next = at + (RECORD_HEADER_BYTES + len) as u64;
+                    self.note(shown, at, next - at, "the checksum of the record is wrong");
+                    at = next;
+                    continue;
+                }
+                Found::CutShort => "the record is cut short",
+                Found::BadHeader => "the header of the record is damaged",
+            };
+            // Where the next record begins is not known: look for one.
+            let next = window.search(id, at + 1)?.unwrap_or(end);
+            self.note(shown, at, next - at, reason);
+            at = next;
+        }
+        Ok(())
     }
-    Ok(damage)
+
+    /// Notes a place; a length of zero says that something is missing there.
+    pub fn note(&mut self, shown: &str, offset: u64, bytes: u64, reason: &str) {
+        self.is_gap_explained = true;
+        let (file, reason) = (shown.to_owned(), reason.to_owned());
+        self.damage.push(Damage { file, offset, bytes, reason, is_torn_tail: false });
+    }
+
+    /// Takes note of a whole record: the numbers of commits have no gaps.
+    fn follow(&mut self, id: FileId, shown: &str, at: u64, seq: u64) {
+        self.records += 1;
+        if id.kind == FileKind::Checkpoint {
+            // Its records all have the number of the commit that follows the checkpoint.
+            self.next_seq = seq;
+            return;
+        }
+        if seq > self.next_seq && !self.is_gap_explained {
+            let missing = seq - self.next_seq;
+            self.note(shown, at, 0, &format!("{missing} records before this one are missing"));
+        }
+        self.next_seq = self.next_seq.max(seq + 1);
+        self.is_gap_explained = false;
+    }
 }
 
 enum Found {

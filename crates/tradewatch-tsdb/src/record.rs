@@ -134,6 +134,11 @@ fn put_start(out: &mut Vec<u8>, start: Option<Timestamp>) {
     }
 }
 
+/// Whether this is the payload of the last record of a checkpoint, which holds nothing else.
+pub fn ends_checkpoint(payload: &[u8]) -> bool {
+    payload.first() == Some(&TAG_CHECKPOINT_END)
+}
+
 /// All entries of a payload; `None` if it is not well-formed.
 pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
     let mut bytes = Bytes(payload);

@@ -221,6 +221,7 @@ impl Snapshot {
                 checkpoint.put(|out| record::put_chunk(out, *id, chunk))?;
             }
         }
+        checkpoint.end_record()?;
         checkpoint.put(|out| record::put_checkpoint_end(out, self.next_id))?;
         checkpoint.finish()
     }

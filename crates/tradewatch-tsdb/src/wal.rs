@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crate::dir::{Dir, DirFile, Lock, LockGuard};
 use crate::error::{Error, Kind};
-use crate::log::{self, Damage, FILE_HEADER_BYTES, FileId, FileKind, RECORD_BYTES_MAX};
+use crate::log::{self, FILE_HEADER_BYTES, FileId, FileKind, RECORD_BYTES_MAX, Scanner};
+use crate::record;
 
 /// How full a record of a checkpoint may get before the next is begun: what one flipped bit costs.
 const CHECKPOINT_RECORD_BYTES: usize = 64 * 1024;
@@ -63,8 +64,11 @@ pub struct Wal {
     next_number: u64,
     next_seq: u64,
     /// Closed segments, and the current one, that hold something not synced yet.
-    unsynced: BTreeMap<u64, Arc<dyn DirFile>>,
+    unsynced: BTreeMap<u64, Unsynced>,
     are_names_unsynced: bool,
+    /// The segment behind whose last whole record a failed write left something that could not be cut off.
+    /// Nothing is written before it is: what was refused must not come before what was committed later.
+    dirty: Option<(FileId, Arc<dyn DirFile>, u64)>,
     segments: BTreeMap<u64, u64>,
     checkpoint: Option<(u64, u64)>,
     pub failure: Option<Failure>,
@@ -74,26 +78,27 @@ pub struct Wal {
     pub failed_syncs: u64,
 }
 
+/// A file that a sync must look after.
+#[derive(Clone, Debug)]
+struct Unsynced {
+    file: Arc<dyn DirFile>,
+    /// It was there when the store was opened. If the process before died after a failed sync, the cache
+    /// shows bytes that the disk does not have and that no sync will write, as they count as written: only
+    /// writing the same bytes once more makes them durable.
+    is_found: bool,
+}
+
 #[derive(Debug)]
 struct Segment {
     id: FileId,
     file: Arc<dyn DirFile>,
     /// The bytes that hold whole records.
     len: u64,
-    /// Something lies behind `len` that a failed write left.
-    is_tail_dirty: bool,
-}
-
-/// What was found in the directory.
-#[derive(Debug, Default)]
-pub struct Replay {
-    pub records: u64,
-    pub damage: Vec<Damage>,
 }
 
 impl Wal {
     /// Locks the directory and gives every record in it to `apply`, oldest first.
-    pub fn open(dir: Arc<dyn Dir>, mut apply: impl FnMut(&[u8]) -> bool) -> Result<(Wal, Replay), Error> {
+    pub fn open(dir: Arc<dyn Dir>, mut apply: impl FnMut(&[u8]) -> bool) -> Result<(Wal, Scanner), Error> {
         let place = dir.place();
         let lock = match dir.lock().map_err(|e| Error::io(format!("lock data directory {place}"), e))? {
             Lock::Held(guard) => guard,
@@ -115,6 +120,7 @@ impl Wal {
             next_seq: 1,
             unsynced: BTreeMap::new(),
             are_names_unsynced: true,
+            dirty: None,
             segments: BTreeMap::new(),
             checkpoint: None,
             failure: None,
@@ -123,10 +129,19 @@ impl Wal {
             failed_writes: 0,
             failed_syncs: 0,
         };
-        let mut replay = Replay::default();
+        let mut scanner = Scanner::new();
         if let Some(number) = checkpoint {
             let id = FileId { kind: FileKind::Checkpoint, number };
-            wal.checkpoint = Some((number, wal.replay(id, false, &mut replay, &mut apply)?));
+            let mut is_complete = false;
+            // Its records are checked one by one, so only a cut between two of them would go unseen.
+            let len = wal.replay(id, false, &mut scanner, &mut |payload: &[u8]| {
+                is_complete |= record::ends_checkpoint(payload);
+                apply(payload)
+            })?;
+            if !is_complete && scanner.damage.is_empty() {
+                scanner.note(&shown(&wal.dir, id), len, 0, "the end of the checkpoint is missing");
+            }
+            wal.checkpoint = Some((number, len));
         }
         let mut numbers: Vec<u64> = files
             .iter()
@@ -137,44 +152,38 @@ impl Wal {
         for number in &numbers {
             let id = FileId { kind: FileKind::Segment, number: *number };
             let is_last = numbers.last() == Some(number);
-            let len = wal.replay(id, is_last, &mut replay, &mut apply)?;
+            let len = wal.replay(id, is_last, &mut scanner, &mut apply)?;
             wal.segments.insert(*number, len);
-            // A process that was killed may have left it unsynced: what we found must not be lost later.
-            wal.unsynced.insert(*number, open(&wal.dir, id)?);
+            wal.unsynced.insert(*number, Unsynced { file: open(&wal.dir, id)?, is_found: true });
         }
         wal.remove_leftovers(&names, from);
-        Ok((wal, replay))
+        wal.next_seq = scanner.next_seq;
+        Ok((wal, scanner))
     }
 
     /// Reads one file; returns its length after a torn tail was cut off.
     fn replay(
-        &mut self,
+        &self,
         id: FileId,
         is_newest: bool,
-        replay: &mut Replay,
+        scanner: &mut Scanner,
         apply: &mut impl FnMut(&[u8]) -> bool,
     ) -> Result<u64, Error> {
         let file = open(&self.dir, id)?;
         let shown = shown(&self.dir, id);
-        let (mut records, mut next_seq) = (0, self.next_seq);
-        let mut damage = log::scan(&file, id, &shown, |seq, payload| {
-            records += 1;
-            next_seq = next_seq.max(seq + 1);
-            apply(payload)
-        })
-        .map_err(|e| Error::io(format!("read {shown}"), e))?;
-        replay.records += records;
-        self.next_seq = next_seq;
-        let mut len = file.len().map_err(|e| Error::io(format!("read {shown}"), e))?;
-        if let Some(last) = damage.last_mut()
+        let failed = |e| Error::io(format!("read {shown}"), e);
+        let damage_before = scanner.damage.len();
+        scanner.scan(&file, id, &shown, apply).map_err(failed)?;
+        let mut len = file.len().map_err(failed)?;
+        if let Some(last) = scanner.damage[damage_before..].last_mut()
             && is_newest
+            && last.bytes > 0
             && last.offset + last.bytes == len
         {
             file.set_len(last.offset).map_err(|e| Error::io(format!("cut the torn end of {shown}"), e))?;
             last.is_torn_tail = true;
             len = last.offset;
         }
-        replay.damage.append(&mut damage);
         Ok(len)
     }
 
@@ -220,6 +229,10 @@ impl Wal {
     }
 
     fn try_append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), (String, io::Error)> {
+        if let Some((id, file, len)) = &self.dirty {
+            file.set_len(*len).map_err(|e| (format!("cut {}", shown(&self.dir, *id)), e))?;
+            self.dirty = None;
+        }
         if self.current.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max) {
             self.current = None; // It stays among the unsynced.
         }
@@ -232,25 +245,23 @@ impl Wal {
             self.next_number += 1;
             self.are_names_unsynced = true;
             self.segments.insert(id.number, 0);
-            self.current = Some(Segment { id, file, len: 0, is_tail_dirty: false });
+            self.current = Some(Segment { id, file, len: 0 });
         }
         let segment = self.current.as_mut().expect("made above");
-        let name = || format!("write {}/{}", self.dir.place(), file_name(segment.id));
-        if segment.is_tail_dirty {
-            segment.file.set_len(segment.len).map_err(|e| (name(), e))?;
-            segment.is_tail_dirty = false;
-        }
         let mut bytes = Vec::with_capacity(payload.len() + 64);
         if segment.len == 0 {
             bytes.extend_from_slice(&segment.id.header());
         }
         let offset = segment.len.max(FILE_HEADER_BYTES as u64);
         segment.id.put_record(&mut bytes, offset, self.next_seq, payload);
-        self.unsynced.insert(segment.id.number, segment.file.clone());
+        let unsynced = Unsynced { file: segment.file.clone(), is_found: false };
+        self.unsynced.insert(segment.id.number, unsynced);
         if let Err(error) = segment.file.write_at(segment.len, &bytes) {
             // Cut at once, so that a restart now finds no half record; if that fails too, before the next write.
-            segment.is_tail_dirty = segment.file.set_len(segment.len).is_err();
-            return Err((name(), error));
+            if segment.file.set_len(segment.len).is_err() {
+                self.dirty = Some((segment.id, segment.file.clone(), segment.len));
+            }
+            return Err((format!("write {}", shown(&self.dir, segment.id)), error));
         }
         segment.len += bytes.len() as u64;
         self.segments.insert(segment.id.number, segment.len);
@@ -296,6 +307,7 @@ impl Wal {
 
     /// Drops what a finished checkpoint replaces; `failed_syncs` is their number when it began.
     pub fn finish_checkpoint(&mut self, number: u64, len: u64, failed_syncs: u64) {
+        self.dirty.take_if(|(id, ..)| id.number < number);
         let kept = self.segments.split_off(&number);
         let replaced: Vec<u64> = std::mem::replace(&mut self.segments, kept).into_keys().collect();
         for number in replaced {
@@ -337,7 +349,7 @@ fn shown(dir: &Arc<dyn Dir>, id: FileId) -> String {
 #[derive(Debug)]
 pub struct ToSync {
     dir: Arc<dyn Dir>,
-    files: BTreeMap<u64, Arc<dyn DirFile>>,
+    files: BTreeMap<u64, Unsynced>,
     are_names_unsynced: bool,
 }
 
@@ -345,8 +357,12 @@ impl ToSync {
     /// Syncs them; the number of syncs, or what could not be done.
     pub fn run(&self) -> Result<u64, String> {
         let mut syncs = 0;
-        for (number, file) in &self.files {
+        for (number, Unsynced { file, is_found }) in &self.files {
             let id = FileId { kind: FileKind::Segment, number: *number };
+            if *is_found {
+                write_again(file.as_ref())
+                    .map_err(|e| format!("write {} again: {e}", shown(&self.dir, id)))?;
+            }
             file.sync().map_err(|e| format!("sync {}: {e}", shown(&self.dir, id)))?;
             syncs += 1;
         }
@@ -356,6 +372,20 @@ impl ToSync {
         }
         Ok(syncs)
     }
+}
+
+/// Writes what a file holds over itself; nobody appends to it meanwhile.
+fn write_again(file: &dyn DirFile) -> io::Result<()> {
+    let len = file.len()?;
+    let mut bytes = vec![0; len.min(1 << 20) as usize];
+    let mut at = 0;
+    while at < len {
+        let count = (len - at).min(bytes.len() as u64) as usize;
+        file.read_at(at, &mut bytes[..count])?;
+        file.write_at(at, &bytes[..count])?;
+        at += count as u64;
+    }
+    Ok(())
 }
 
 /// A checkpoint being written, under a name that nobody reads until it is complete and durable.

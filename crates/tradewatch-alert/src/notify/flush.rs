@@ -16,6 +16,8 @@ struct Standing {
     firing: BTreeSet<Fingerprint>,
     /// Firing and silenced.
     silenced: BTreeSet<Fingerprint>,
+    /// Firing and inhibited.
+    inhibited: BTreeSet<Fingerprint>,
     /// Resolved, not held back.
     resolved: BTreeSet<Fingerprint>,
     /// Resolved and held back; told only to those who know of them.
@@ -57,6 +59,7 @@ impl Notifier {
                     alerts: BTreeSet::new(),
                     next_flush: due,
                     flushed: false,
+                    held: BTreeSet::new(),
                     silenced: false,
                     muted: false,
                     again: false,
@@ -91,7 +94,7 @@ impl Notifier {
                 continue;
             }
             let told = group.told.values().any(|t| !t.firing.is_empty() || !t.unsure.is_empty());
-            if told || self.queue.values().any(|q| q.group == id) {
+            if told || !self.queue.of_group(&id).is_empty() {
                 self.flush_at(&id, now);
             } else {
                 let reason = match (group.silenced, group.muted, group.flushed) {
@@ -118,7 +121,7 @@ impl Notifier {
     /// Forgets a group; what it would have said is written into the ledger.
     pub(super) fn drop_group(&mut self, id: &str, reason: &str, now: Timestamp) {
         let id = id.to_owned();
-        let queued: Vec<u64> = self.queue.iter().filter(|(_, q)| q.group == id).map(|(n, _)| *n).collect();
+        let queued = self.queue.of_group(&id);
         let Some(group) = self.groups.remove(&id) else { return };
         self.timers.remove(&(group.next_flush, id));
         if queued.is_empty() && !reason.is_empty() {
@@ -143,6 +146,13 @@ impl Notifier {
         let group = self.groups.get_mut(&id).expect("just seen");
         group.flushed = true;
         group.again = false;
+        if muted {
+            group.held.extend(&standing.firing);
+        } else {
+            group.held.retain(|f| !standing.firing.contains(f));
+        }
+        group.held.extend(standing.silenced.union(&standing.inhibited));
+        group.held.retain(|f| group.alerts.contains(f));
         group.silenced = !standing.silenced.is_empty();
         group.muted = muted;
         group.next_flush = now + route.group_interval;
@@ -159,6 +169,7 @@ impl Notifier {
         let mut standing = Standing {
             firing: BTreeSet::new(),
             silenced: BTreeSet::new(),
+            inhibited: BTreeSet::new(),
             resolved: BTreeSet::new(),
             resolved_held: BTreeSet::new(),
         };
@@ -166,11 +177,12 @@ impl Notifier {
             let Some(alert) = self.alerts.get(fingerprint) else { continue };
             let silenced = self.active_silences.values().any(|s| s.hides(&alert.labels, now));
             let inhibited = self.inhibitor.inhibited_by(alert, &self.alerts, now).is_some();
+            let was_held = group.held.contains(fingerprint);
             let set = match (alert.is_resolved(now), silenced, inhibited) {
-                (true, false, false) => &mut standing.resolved,
+                (true, false, false) if !was_held => &mut standing.resolved,
                 (true, ..) => &mut standing.resolved_held,
                 (false, true, _) => &mut standing.silenced,
-                (false, false, true) => continue,
+                (false, false, true) => &mut standing.inhibited,
                 (false, false, false) => &mut standing.firing,
             };
             set.insert(*fingerprint);
@@ -188,8 +200,8 @@ impl Notifier {
         muted: bool,
         now: Timestamp,
     ) {
-        let queued = self.queue.iter().find(|(_, q)| q.group == *id && q.integration == position);
-        let queued = queued.map(|(number, q)| (*number, q.clone()));
+        let queued = self.queue.of(id, position);
+        let queued = queued.and_then(|number| Some((number, self.queue.get(number)?.clone())));
         let group = self.groups.get_mut(id).expect("the caller holds it");
         let told = group.told.entry(position).or_default();
         let held = |f: &&Fingerprint| standing.silenced.contains(f) || (muted && standing.firing.contains(f));
@@ -236,7 +248,7 @@ impl Notifier {
             }
             resolved.clear();
         }
-        let mut attempt_carried = 0;
+        let mut failures = 0;
         let mut not_before = now;
         if let Some((number, q)) = queued {
             if q.firing == standing.firing && q.resolved == resolved {
@@ -247,7 +259,7 @@ impl Notifier {
                 return;
             }
             // The receiver is still in its back-off; the newer message waits as long.
-            (attempt_carried, not_before) = (q.attempt, q.not_before.max(now));
+            (failures, not_before) = (q.failures, q.not_before.max(now));
             self.settle(number, Outcome::Folded, "a newer notification of the group took its place", now);
         }
         self.enqueue(
@@ -258,7 +270,7 @@ impl Notifier {
             standing.firing.clone(),
             resolved,
             now,
-            attempt_carried,
+            failures,
             not_before,
         );
     }
@@ -295,7 +307,7 @@ impl Notifier {
         firing: BTreeSet<Fingerprint>,
         resolved: BTreeSet<Fingerprint>,
         now: Timestamp,
-        attempts_before: u32,
+        failures: u32,
         not_before: Timestamp,
     ) {
         let number = self.take_number();
@@ -319,7 +331,8 @@ impl Notifier {
             severity,
             attempt: 0,
             created: now,
-            not_before: if attempts_before > 0 { not_before } else { now },
+            failures,
+            not_before,
             in_flight: false,
             last_error: None,
         };
@@ -329,9 +342,9 @@ impl Notifier {
     /// Takes alerts that are over out of a group once everybody knows, and drops an empty group.
     pub(super) fn prune(&mut self, id: &String, now: Timestamp) {
         let Some(group) = self.groups.get(id) else { return };
-        let waiting = |f: &Fingerprint| {
-            self.queue.values().any(|q| q.group == *id && (q.firing.contains(f) || q.resolved.contains(f)))
-        };
+        let queued: Vec<&Queued> =
+            self.queue.of_group(id).into_iter().filter_map(|n| self.queue.get(n)).collect();
+        let waiting = |f: &Fingerprint| queued.iter().any(|q| q.firing.contains(f) || q.resolved.contains(f));
         // While a mute holds the all-clear back, nobody knows yet.
         let over = |f: &Fingerprint| {
             self.alerts.get(f).is_none_or(|a| a.is_resolved(now))
@@ -347,7 +360,7 @@ impl Notifier {
         for told in group.told.values_mut() {
             told.resolved.retain(|f| !over.contains(f));
         }
-        if group.alerts.is_empty() && !self.queue.values().any(|q| q.group == *id) {
+        if group.alerts.is_empty() && self.queue.of_group(id).is_empty() {
             self.drop_group(id, "", now);
         }
     }

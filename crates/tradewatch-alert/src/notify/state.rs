@@ -96,7 +96,7 @@ impl<V, K: Ord + Clone> Table<V, K> {
 
 /// One row of the notifier's state, as it goes to disk. Later rows with the same key win.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "table", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// An alert; gone when `row` is null, as in all others.
     Alert {
@@ -160,6 +160,8 @@ pub struct GroupState {
     #[serde(with = "millis")]
     pub(super) next_flush: Timestamp,
     pub(super) flushed: bool,
+    /// Alerts that were held back at the last flush that saw them fire: their end is no news.
+    pub(super) held: BTreeSet<Fingerprint>,
     /// A firing alert of it was held back by a silence at the last flush.
     pub(super) silenced: bool,
     /// It was held back by a time interval at the last flush.
@@ -203,6 +205,8 @@ pub struct Queued {
     pub(super) resolved: BTreeSet<Fingerprint>,
     pub(super) severity: Severity,
     pub(super) attempt: u32,
+    /// Failures in a row of this group at this receiver, those of folded notifications included.
+    pub(super) failures: u32,
     #[serde(with = "millis")]
     pub(super) created: Timestamp,
     #[serde(with = "millis")]

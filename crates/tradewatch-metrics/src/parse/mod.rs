@@ -336,9 +336,9 @@ impl<'a> Parser<'a> {
             };
             self.lexer.end_line()?;
             match &line {
-                Some(Line::Help(family, _)) => self.metadata(family, None),
-                Some(Line::Type(family, kind)) => self.metadata(family, Some(*kind)),
-                Some(Line::Unit(family, _)) => self.metadata(family, None),
+                Some(Line::Help(family, _)) => self.metadata(family.clone(), None),
+                Some(Line::Type(family, kind)) => self.metadata(family.clone(), Some(*kind)),
+                Some(Line::Unit(family, _)) => self.metadata(family.clone(), None),
                 _ => {}
             }
             if let Some(line) = line {
@@ -352,9 +352,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn metadata(&mut self, family: &Cow<'a, str>, kind: Option<FamilyKind>) {
-        if self.family != *family {
-            self.family = family.clone();
+    fn metadata(&mut self, family: Cow<'a, str>, kind: Option<FamilyKind>) {
+        if self.family != family {
+            self.family = family;
             self.kind = FamilyKind::Unknown;
         }
         self.kind = kind.unwrap_or(self.kind);

@@ -68,10 +68,13 @@ fn names_in_quotes_are_taken() {
             error: line 5, column 8: the series has no name: "{x=\"1\"} 4"
         "#]],
     );
-    check_open("# TYPE \"a.b\" counter\n{\"a.b_total\",c=\"d\"} 1\n# EOF\n", expect![[r#"
+    check_open(
+        "# TYPE \"a.b\" counter\n{\"a.b_total\",c=\"d\"} 1\n# EOF\n",
+        expect![[r#"
         type a.b counter
         a.b_total [("c", "d")] 1.0 (counter) |{"a.b_total",c="d"}|
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -138,7 +141,8 @@ fn errors_name_the_place_and_the_text() {
         error: line 1, column 5: the series' name is empty: "{\"\"} 1"
         error: line 1, column 1: a series begins with a name ([a-zA-Z_:][a-zA-Z0-9_:]*) or {: "ключ 1"
         error: line 1, column 13: the value is not a number: "x": "a{b=\"ключ\"} x"
-    "##]].assert_eq(&all);
+    "##]]
+    .assert_eq(&all);
 }
 
 #[test]

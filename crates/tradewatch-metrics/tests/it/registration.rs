@@ -263,6 +263,7 @@ fn descriptors_say_what_was_declared() {
             service: Some(
                 "execution_gateway",
             ),
+            event: None,
             legacy_name: None,
         }
     "#]]

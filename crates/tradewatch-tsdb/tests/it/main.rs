@@ -1,5 +1,9 @@
 //! The store from outside: against a model, a faulty disk, damaged files, and `kill -9`.
 
+mod crash;
+mod damage;
+mod kill;
+mod model;
 mod store;
 
 use std::collections::BTreeMap;
@@ -46,7 +50,6 @@ pub fn labels(n: u64) -> Labels {
 }
 
 /// SplitMix64: a seed gives the same test on every machine.
-#[allow(dead_code)]
 pub struct Random(pub u64);
 
 impl Random {
