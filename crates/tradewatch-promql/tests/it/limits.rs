@@ -39,7 +39,7 @@ fn whatever_nests_fits_into_an_ordinary_stack() {
         ("x * on() group_left() (", ")"),
         ("label_replace(", ", \"a\", \"b\", \"c\", \"d\")"),
         ("vector(scalar(", "))"),
-        ("last_over_time(", "[1ms:1ms])"),
+        ("last_over_time(", "[1m:1m])"),
         ("histogram_quantile(0.5, ", ")"),
         ("info(", ")"),
         ("count_values(\"a\", ", ")"),
