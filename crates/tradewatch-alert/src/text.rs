@@ -95,8 +95,10 @@ fn links(message: &Message, first: &MessageAlert) -> String {
         |names: &[&str]| names.iter().find_map(|name| first.annotations.get(*name)).filter(|l| !l.is_empty());
     let mut parts = Vec::new();
     if let Some(runbook) = link(&["runbook_url", "runbook"]) {
-        let begin =
-            first.annotations.get("first_check").map_or_else(String::new, |check| format!("First: {check} "));
+        let begin = first
+            .annotations
+            .get("first_check")
+            .map_or_else(|| "Runbook ".to_owned(), |check| format!("First: {check} "));
         parts.push(format!("{begin}→ {runbook}"));
     }
     if let Some(dashboard) = link(&["dashboard_url", "dashboard"]) {

@@ -280,6 +280,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Everything found, in the order of the file.
+    pub fn sorted(mut self) -> Vec<ConfigError> {
+        self.errors.sort_by_key(|e| (e.line, e.column));
+        self.errors
+    }
+
     /// How many errors there are so far, to see whether a part added one.
     pub fn failures(&self) -> usize {
         self.errors.iter().filter(|e| !e.warning).count()

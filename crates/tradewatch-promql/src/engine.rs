@@ -158,7 +158,10 @@ impl Engine {
         } else {
             match evaluator.eval_top(expr, &grid)? {
                 Out::Scalar(values) => QueryValue::Scalar { ts: at, value: values[0] },
-                Out::Text(value) => QueryValue::String { ts: at, value },
+                Out::Text(value) => {
+                    let shown = |c| crate::lexer::raw_byte(c).map_or(c, |_| char::REPLACEMENT_CHARACTER);
+                    QueryValue::String { ts: at, value: value.chars().map(shown).collect() }
+                }
                 Out::Vector(mut frame) => {
                     self.clean_up(&mut frame)?;
                     QueryValue::Vector(vector_of(&frame, at))
@@ -191,7 +194,7 @@ impl Engine {
         if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
             let got = kind.documented();
             return Err(EvalError::data(format!(
-                "invalid expression type {got:?} for range query, must be scalar or instant vector"
+                "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
             )));
         }
         if to < from {

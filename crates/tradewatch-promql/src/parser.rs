@@ -10,7 +10,8 @@ use crate::check;
 use crate::duration::{DurationExpr, DurationOp, Extent, SECONDS_MAX, parse_duration_ms};
 use crate::error::{ParseError, Span};
 use crate::functions;
-use crate::lexer::{Keyword, Tok, Token, lex, unquote};
+use crate::lexer::{Keyword, Tok, Token, is_label_name, lex, unquote};
+use crate::print::quote;
 
 /// How deep expressions may nest.
 pub const NESTING_MAX: usize = 150;
@@ -247,8 +248,9 @@ impl<'a> Parser<'a> {
                 Tok::Str => unquote(self.text(token.span)),
                 _ => return Err(self.unexpected("grouping opts", "label")),
             };
-            if label.is_empty() {
-                return Err(self.error(token.span, "invalid label name for grouping: \"\""));
+            if !is_label_name(&label) {
+                let message = format!("invalid label name for grouping: {}", quote(&label));
+                return Err(self.error(token.span, message));
             }
             self.next();
             labels.push(label);

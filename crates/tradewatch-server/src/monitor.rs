@@ -104,10 +104,11 @@ impl Loaded {
             None => route::Config::terminal(),
             Some(path) => {
                 let text = crate::config::read_limited(path)?;
-                let (routes, found) = route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
-                    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                    Error::config(lines.join("\n"))
-                })?;
+                let (routes, found) =
+                    route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
+                        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                        Error::config(lines.join("\n"))
+                    })?;
                 warnings.extend(found.iter().map(ToString::to_string));
                 routes
             }
@@ -149,7 +150,8 @@ impl Monitor {
         let groups = Shared::default();
         let (told, hears) = mpsc::unbounded_channel();
         let runner = Runner::new(queries.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
-        let notifier = Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
+        let notifier =
+            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
@@ -166,7 +168,12 @@ impl Monitor {
             external_url,
             stop: stop.clone(),
             config: RwLock::new(Arc::new(Config::empty())),
-            status: Mutex::new(ConfigStatus { ok: true, at: started, error: String::new(), warnings: Vec::new() }),
+            status: Mutex::new(ConfigStatus {
+                ok: true,
+                at: started,
+                error: String::new(),
+                warnings: Vec::new(),
+            }),
             reloading: tokio::sync::Mutex::new(()),
         });
         tasks.spawn(runner.run(stop.clone()));
@@ -194,7 +201,9 @@ impl Monitor {
         let _one_at_a_time = self.reloading.lock().await;
         let monitor = self.clone();
         let read = tokio::task::spawn_blocking(move || Loaded::read(&monitor.options)).await;
-        let read = read.unwrap_or_else(|error| Err(Error::internal(format!("reading the configuration broke off: {error}"))));
+        let read = read.unwrap_or_else(|error| {
+            Err(Error::internal(format!("reading the configuration broke off: {error}")))
+        });
         let read = read.and_then(|loaded| match loaded.broken.is_empty() {
             true => Ok(loaded),
             false => Err(Error::config(loaded.broken.join("\n"))),
@@ -313,8 +322,10 @@ impl Monitor {
         for group in groups {
             let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
             for (_, _, alerts) in group.rules() {
-                pending += alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Pending).count();
-                firing += alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Firing).count();
+                pending +=
+                    alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Pending).count();
+                firing +=
+                    alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Firing).count();
             }
         }
         self.own.metrics.alerts_pending_current.set(pending as f64);
@@ -328,7 +339,9 @@ impl Monitor {
     /// There is none.
     pub fn runbook(&self, name: &str) -> Result<String, Error> {
         let missing = || Error::not_found(format!("there is no runbook {name:?}"));
-        let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) && !name.starts_with('.');
+        let plain = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            && !name.starts_with('.');
         if !plain {
             return Err(missing());
         }

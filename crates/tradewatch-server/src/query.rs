@@ -39,7 +39,9 @@ impl std::fmt::Display for QueryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             QueryError::Eval(error) => error.fmt(f),
-            QueryError::Parse(text) | QueryError::Busy(text) | QueryError::Internal(text) => f.write_str(text),
+            QueryError::Parse(text) | QueryError::Busy(text) | QueryError::Internal(text) => {
+                f.write_str(text)
+            }
         }
     }
 }
@@ -100,7 +102,10 @@ impl Queries {
     /// Place and reason.
     pub fn parse(text: &str) -> Result<Expr, QueryError> {
         if text.len() > QUERY_BYTES_MAX {
-            return Err(QueryError::Parse(format!("a query of {} bytes is longer than {QUERY_BYTES_MAX}", text.len())));
+            return Err(QueryError::Parse(format!(
+                "a query of {} bytes is longer than {QUERY_BYTES_MAX}",
+                text.len()
+            )));
         }
         Ok(parse(text)?)
     }
@@ -138,7 +143,12 @@ impl Queries {
         let timeout = overrides.timeout.unwrap_or(self.options.timeout).min(self.options.timeout);
         let permit = match tokio::time::timeout(timeout, self.permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
-            _ => return Err(QueryError::Busy(format!("no turn within {timeout:?}: {} queries run at a time", self.options.concurrency))),
+            _ => {
+                return Err(QueryError::Busy(format!(
+                    "no turn within {timeout:?}: {} queries run at a time",
+                    self.options.concurrency
+                )));
+            }
         };
         let queries = self.clone();
         let done = tokio::task::spawn_blocking(move || {

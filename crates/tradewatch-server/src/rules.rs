@@ -76,7 +76,9 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
             Ok(text) => {
                 let (file, found) = RuleFile::parse(&shown, &text);
                 errors.extend(found);
-                groups.extend(file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)));
+                groups.extend(
+                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
+                );
             }
         }
     }
@@ -87,9 +89,12 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
 pub fn surroundings(queries: &Queries, around: &Around) -> Surroundings {
     let asked = queries.clone();
     let query = Arc::new(move |expr: &tradewatch_promql::Expr, at: Timestamp| {
-        let result = asked.run_here(expr, When::At(at), Overrides::default()).map_err(|error| error.to_string())?;
+        let result =
+            asked.run_here(expr, When::At(at), Overrides::default()).map_err(|error| error.to_string())?;
         let vector = match result.value {
-            QueryValue::Vector(samples) => samples.into_iter().map(|sample| (sample.labels, sample.value)).collect(),
+            QueryValue::Vector(samples) => {
+                samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()
+            }
             QueryValue::Scalar { value, .. } => vec![(Labels::empty(), Value::Float(value))],
             _ => return Err("rule result is not a vector or scalar".to_owned()),
         };
@@ -251,7 +256,8 @@ impl Runner {
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                let evaluation = group.lock().unwrap_or_else(|broken| broken.into_inner()).evaluate(at, &surroundings);
+                let evaluation =
+                    group.lock().unwrap_or_else(|broken| broken.into_inner()).evaluate(at, &surroundings);
                 let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
                 let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
             });
@@ -272,7 +278,8 @@ impl Runner {
             let writes = std::mem::take(&mut one.writes);
             if evaluation.samples > 0 && !writes.is_empty() {
                 for other in self.running.iter_mut().filter(|other| other.id != id) {
-                    if other.selectors.iter().any(|selector| writes.iter().any(|name| names(selector, name))) {
+                    if other.selectors.iter().any(|selector| writes.iter().any(|name| names(selector, name)))
+                    {
                         other.fed_since.get_or_insert_with(Instant::now);
                     }
                 }
@@ -332,8 +339,11 @@ impl Runner {
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
         metrics.rule_group_interval_seconds.at((label,)).set(group.interval().as_secs_f64());
-        let mut writes: Vec<String> =
-            group.rules().filter(|(spec, ..)| !spec.is_alerting()).map(|(spec, ..)| spec.name.clone()).collect();
+        let mut writes: Vec<String> = group
+            .rules()
+            .filter(|(spec, ..)| !spec.is_alerting())
+            .map(|(spec, ..)| spec.name.clone())
+            .collect();
         if group.rules().any(|(spec, ..)| spec.is_alerting()) {
             writes.extend(["ALERTS".to_owned(), "ALERTS_FOR_STATE".to_owned()]);
         }
@@ -364,7 +374,9 @@ fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {
         by_name.entry(labels.name().unwrap_or("")).or_default().push(labels);
     }
     let fed = |selector: &Vec<Matcher>| {
-        by_name.iter().any(|(name, sets)| names(selector, name) && sets.iter().any(|labels| matches(selector, labels)))
+        by_name
+            .iter()
+            .any(|(name, sets)| names(selector, name) && sets.iter().any(|labels| matches(selector, labels)))
     };
     running.iter().filter(|one| one.selectors.iter().any(fed)).map(|one| one.id).collect()
 }

@@ -48,14 +48,19 @@ impl Server {
         };
         refuse_open_address(&options)?;
         let loaded = Loaded::read(&options)?;
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(|error| Error::start(format!("cannot listen on {}: {}", options.listen, plain(&error))))?;
-        let addr = listener.local_addr().map_err(|error| Error::start(format!("{}: {error}", options.listen)))?;
+        let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+            Error::start(format!("cannot listen on {}: {}", options.listen, plain(&error)))
+        })?;
+        let addr =
+            listener.local_addr().map_err(|error| Error::start(format!("{}: {error}", options.listen)))?;
         let external_url = external_url(&options, addr, web.tls.is_some());
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(OnceLock::new());
-        let front = Front { guard: Arc::new(guard(&options, &external_url, &web)), web: web.clone(), app: app.clone() };
+        let front = Front {
+            guard: Arc::new(guard(&options, &external_url, &web)),
+            web: web.clone(),
+            app: app.clone(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen::serve(listener, web.tls.clone(), front.router(), stopped.clone()));
         let db = open_store(&options).await?;
@@ -117,7 +122,8 @@ impl Server {
     pub async fn shutdown(mut self) {
         let _ = tokio::time::timeout(STOP_MAX, self.monitor.scrapes.shutdown()).await;
         let _ = self.stop.send(true);
-        let ended = tokio::time::timeout(STOP_MAX, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let ended =
+            tokio::time::timeout(STOP_MAX, async { while self.tasks.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             tracing::warn!("some tasks did not end within {STOP_MAX:?}");
             self.tasks.abort_all();
@@ -161,10 +167,13 @@ fn guard(options: &Options, external_url: &str, web: &WebConfig) -> Guard {
 }
 
 async fn open_store(options: &Options) -> Result<Db, Error> {
-    let habits = tradewatch_tsdb::Options { retention: options.retention, ..tradewatch_tsdb::Options::default() };
+    let habits =
+        tradewatch_tsdb::Options { retention: options.retention, ..tradewatch_tsdb::Options::default() };
     let Some(folder) = options.data_dir.clone() else { return Ok(Db::in_memory_with(habits)) };
     let opened = tokio::task::spawn_blocking(move || {
-        let failed = |error: &dyn std::fmt::Display| Error::start(format!("data directory {}: {error}", folder.display()));
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::start(format!("data directory {}: {error}", folder.display()))
+        };
         make_private(&folder).map_err(|error| failed(&plain(&error)))?;
         let dir = FsDir::new(folder.join("tsdb")).map_err(|error| failed(&plain(&error)))?;
         let (db, recovery) = Db::open(Arc::new(dir), habits).map_err(|error| failed(&error))?;
@@ -193,7 +202,9 @@ fn plain(error: &std::io::Error) -> String {
 }
 
 async fn reload_on_hangup(monitor: Arc<Monitor>, mut stop: watch::Receiver<bool>) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+        return;
+    };
     loop {
         tokio::select! {
             biased;

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tradewatch_calendar::Calendar;
-use tradewatch_metrics::{Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label};
+use tradewatch_metrics::{
+    Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label,
+};
 use tradewatch_tsdb::{Stats, Timestamp};
 
 open_label!(
@@ -287,6 +289,9 @@ mod tests {
         assert!(body.contains("tradewatch_market_open{mic=\"CRYPTO\"} 1\n"), "{body}");
         assert!(!body.contains("NOPE"));
         assert!(body.contains("tradewatch_tsdb_samples_appended_total 7\n"), "{body}");
-        assert!(body.contains(concat!("tradewatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")), "{body}");
+        assert!(
+            body.contains(concat!("tradewatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")),
+            "{body}"
+        );
     }
 }

@@ -31,6 +31,8 @@ impl Store {
                 let start = start.filter(|&start| start != 0).map(Timestamp::from_millis);
                 samples.push(Sample { ts: Timestamp::from_millis(ts), value, start });
             }
+            // Of two definitions in one command the later one counts.
+            all.retain(|(labels, _)| *labels != series.labels);
             all.push((series.labels.clone(), samples));
         }
         if load.with_nhcb {
@@ -47,27 +49,27 @@ impl Store {
         appender.commit().map(drop).map_err(|e| e.to_string())
     }
 
-    /// Prometheus' store looks for resets when it appends and gives its findings back with the samples.
+    /// Prometheus' store looks for resets when it appends, and says with a sample where it found none.
     fn mark_resets(&mut self, labels: &Labels, sample: &mut Sample) {
         let Value::Histogram(histogram) = &mut sample.value else {
             self.last.remove(labels);
             return;
         };
         let before = self.last.get(labels).filter(|h| h.counter_reset_hint != CounterResetHint::Gauge);
+        let mut plain = (**histogram).clone();
+        plain.counter_reset_hint = CounterResetHint::Unknown;
+        // A reset or another layout begins another chunk, and of its first sample nothing is said.
         let hint = match (histogram.counter_reset_hint, before) {
-            (hint @ (CounterResetHint::Gauge | CounterResetHint::Reset), _) => hint,
-            (_, None) => CounterResetHint::Unknown,
-            (CounterResetHint::NotReset, Some(_)) => CounterResetHint::NotReset,
-            (CounterResetHint::Unknown, Some(before)) => {
-                let layout_changed = histogram.schema != before.schema
-                    || histogram.zero_threshold != before.zero_threshold
-                    || histogram.custom_values != before.custom_values;
-                if layout_changed || histogram.detect_reset(before) {
-                    CounterResetHint::Reset
-                } else {
-                    CounterResetHint::NotReset
-                }
+            (CounterResetHint::Gauge, _) => CounterResetHint::Gauge,
+            (CounterResetHint::Unknown | CounterResetHint::NotReset, Some(before))
+                if plain.schema == before.schema
+                    && plain.zero_threshold == before.zero_threshold
+                    && plain.custom_values == before.custom_values
+                    && !plain.detect_reset(before) =>
+            {
+                CounterResetHint::NotReset
             }
+            _ => CounterResetHint::Unknown,
         };
         if tradewatch_tsdb::is_stale(histogram.sum) {
             self.last.remove(labels);

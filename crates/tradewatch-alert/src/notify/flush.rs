@@ -94,7 +94,7 @@ impl Notifier {
                 continue;
             }
             let told = group.told.values().any(|t| !t.firing.is_empty() || !t.unsure.is_empty());
-            if told || self.queue.values().any(|q| q.group == id) {
+            if told || !self.queue.of_group(&id).is_empty() {
                 self.flush_at(&id, now);
             } else {
                 let reason = match (group.silenced, group.muted, group.flushed) {
@@ -121,7 +121,7 @@ impl Notifier {
     /// Forgets a group; what it would have said is written into the ledger.
     pub(super) fn drop_group(&mut self, id: &str, reason: &str, now: Timestamp) {
         let id = id.to_owned();
-        let queued: Vec<u64> = self.queue.iter().filter(|(_, q)| q.group == id).map(|(n, _)| *n).collect();
+        let queued = self.queue.of_group(&id);
         let Some(group) = self.groups.remove(&id) else { return };
         self.timers.remove(&(group.next_flush, id));
         if queued.is_empty() && !reason.is_empty() {
@@ -200,8 +200,8 @@ impl Notifier {
         muted: bool,
         now: Timestamp,
     ) {
-        let queued = self.queue.iter().find(|(_, q)| q.group == *id && q.integration == position);
-        let queued = queued.map(|(number, q)| (*number, q.clone()));
+        let queued = self.queue.of(id, position);
+        let queued = queued.and_then(|number| Some((number, self.queue.get(number)?.clone())));
         let group = self.groups.get_mut(id).expect("the caller holds it");
         let told = group.told.entry(position).or_default();
         let held = |f: &&Fingerprint| standing.silenced.contains(f) || (muted && standing.firing.contains(f));
@@ -342,9 +342,9 @@ impl Notifier {
     /// Takes alerts that are over out of a group once everybody knows, and drops an empty group.
     pub(super) fn prune(&mut self, id: &String, now: Timestamp) {
         let Some(group) = self.groups.get(id) else { return };
-        let waiting = |f: &Fingerprint| {
-            self.queue.values().any(|q| q.group == *id && (q.firing.contains(f) || q.resolved.contains(f)))
-        };
+        let queued: Vec<&Queued> =
+            self.queue.of_group(id).into_iter().filter_map(|n| self.queue.get(n)).collect();
+        let waiting = |f: &Fingerprint| queued.iter().any(|q| q.firing.contains(f) || q.resolved.contains(f));
         // While a mute holds the all-clear back, nobody knows yet.
         let over = |f: &Fingerprint| {
             self.alerts.get(f).is_none_or(|a| a.is_resolved(now))
@@ -360,7 +360,7 @@ impl Notifier {
         for told in group.told.values_mut() {
             told.resolved.retain(|f| !over.contains(f));
         }
-        if group.alerts.is_empty() && !self.queue.values().any(|q| q.group == *id) {
+        if group.alerts.is_empty() && self.queue.of_group(id).is_empty() {
             self.drop_group(id, "", now);
         }
     }

@@ -12,6 +12,7 @@
 
 mod flush;
 mod inhibit;
+mod lanes;
 mod message;
 mod queue;
 mod silence;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use tradewatch_tsdb::Timestamp;
 
+pub(crate) use message::owned;
 pub use message::{Message, MessageAlert};
 pub use queue::{Delivery, Failure};
 pub use silence::{Silence, SilenceMatcher, SilenceStatus};
@@ -34,6 +36,7 @@ use crate::alert::{Alert, Fingerprint};
 use crate::error::Error;
 use crate::route::Config;
 use inhibit::Inhibitor;
+use lanes::Lanes;
 use silence::Active;
 use state::Table;
 
@@ -49,7 +52,7 @@ pub struct Notifier {
     options: Options,
     alerts: Table<Alert>,
     groups: Table<GroupState, String>,
-    queue: Table<Queued, u64>,
+    queue: Lanes,
     silences: Table<Silence, String>,
     acks: Table<Ack>,
     records: Table<Record, u64>,
@@ -75,7 +78,7 @@ impl Notifier {
             options,
             alerts: Table::default(),
             groups: Table::default(),
-            queue: Table::default(),
+            queue: Lanes::default(),
             silences: Table::default(),
             acks: Table::default(),
             records: Table::default(),
@@ -112,14 +115,9 @@ impl Notifier {
                 Change::Next { number } => notifier.next_number = number.max(notifier.next_number),
             }
         }
-        let numbers: Vec<u64> = notifier.queue.keys().copied().collect();
-        for number in numbers {
-            let queued = notifier.queue.get_mut(&number).expect("listed above");
-            if std::mem::take(&mut queued.in_flight) {
-                queued.not_before = now;
-            }
-            notifier.next_number = notifier.next_number.max(number + 1);
-        }
+        notifier.queue.restored(now);
+        let last = notifier.queue.rows().keys().chain(notifier.records.keys()).max().copied();
+        notifier.next_number = notifier.next_number.max(last.unwrap_or(0) + 1);
         for silence in notifier.silences.values() {
             if let Ok(matchers) = silence.compile() {
                 let active = Active { silence: silence.clone(), matchers };
@@ -188,10 +186,11 @@ impl Notifier {
             };
             let receiver = route.receiver.clone();
             let integrations = self.config.receiver(&receiver).map_or(0, |r| r.integrations.len());
-            let stale =
-                |q: &Queued| q.group == *id && (q.receiver != receiver || q.integration >= integrations);
-            let stale: Vec<u64> =
-                self.queue.iter().filter(|(_, q)| stale(q)).map(|(number, _)| *number).collect();
+            let stale = |number: u64| {
+                let queued = self.queue.get(number);
+                queued.is_some_and(|q| q.receiver != receiver || q.integration >= integrations)
+            };
+            let stale: Vec<u64> = self.queue.of_group(id).into_iter().filter(|n| stale(*n)).collect();
             for number in stale {
                 self.settle(number, Outcome::Folded, "its receiver changed in the configuration", now);
             }
@@ -281,8 +280,9 @@ impl Notifier {
             Timestamp::from_millis(millis - millis.rem_euclid(60_000) + 60_000)
         });
         let timer = self.timers.first().map(|(at, _)| *at);
+        let attempt = self.queue.next(self.options.in_flight_max, self.last_poll);
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        silences.chain(minute).chain(timer).chain(expiry).chain(self.next_attempt()).min()
+        silences.chain(minute).chain(timer).chain(expiry).chain(attempt).min()
     }
 
     /// Adds a silence, or changes the one whose id it carries; gives its id.

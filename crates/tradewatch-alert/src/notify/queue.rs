@@ -1,6 +1,5 @@
 //! The queue of notifications that are not settled: order, attempts, back-off.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tradewatch_tsdb::Timestamp;
@@ -44,53 +43,21 @@ pub struct Failure {
 impl Notifier {
     /// Gives out what is due, worst first, and marks it as under way.
     pub(super) fn hand_out(&mut self, now: Timestamp) -> Vec<Delivery> {
-        let mut under_way = self.under_way();
-        let due = self.queue.iter().filter(|(_, q)| !q.in_flight && q.not_before <= now);
-        let mut due: Vec<(Severity, Timestamp, u64)> =
-            due.map(|(number, q)| (q.severity, q.created, *number)).collect();
-        due.sort();
-        let mut deliveries = Vec::new();
-        for (severity, _, id) in due {
-            let receiver =
-                self.queue.get(&id).map(|q| (q.receiver.clone(), q.integration)).expect("listed above");
-            let busy = under_way.entry(receiver).or_default();
-            if *busy >= self.options.in_flight_max {
-                continue;
-            }
-            *busy += 1;
-            let queued = self.queue.get_mut(&id).expect("listed above");
-            queued.in_flight = true;
-            queued.attempt += 1;
-            deliveries.push(Delivery {
+        let started = self.queue.start(now, self.options.in_flight_max);
+        let delivery = |id: u64| {
+            let queued = self.queue.get(id)?;
+            Some(Delivery {
                 id,
                 key: queued.key.clone(),
                 receiver: queued.receiver.clone(),
                 integration: queued.integration,
                 attempt: queued.attempt,
                 not_before: queued.not_before,
-                severity,
+                severity: queued.severity,
                 message: queued.message.clone(),
-            });
-        }
-        deliveries
-    }
-
-    fn under_way(&self) -> BTreeMap<(String, usize), usize> {
-        let mut counts = BTreeMap::new();
-        for queued in self.queue.values().filter(|q| q.in_flight) {
-            *counts.entry((queued.receiver.clone(), queued.integration)).or_default() += 1;
-        }
-        counts
-    }
-
-    /// When the next attempt is due, among receivers that can take one.
-    pub(super) fn next_attempt(&self) -> Option<Timestamp> {
-        let under_way = self.under_way();
-        let free = |q: &&Queued| {
-            let busy = under_way.get(&(q.receiver.clone(), q.integration)).copied().unwrap_or(0);
-            !q.in_flight && busy < self.options.in_flight_max
+            })
         };
-        self.queue.values().filter(free).map(|q| q.not_before).min()
+        started.into_iter().filter_map(delivery).collect()
     }
 
     /// The receiver has acknowledged a delivery. An unknown id is ignored.
@@ -106,24 +73,21 @@ impl Notifier {
             return;
         }
         let (seed, least, most) = (self.options.seed, self.options.retry_min, self.options.retry_max);
-        let Some(queued) = self.queue.get_mut(&id) else { return };
-        queued.in_flight = false;
-        queued.last_error = Some(failure.reason.clone());
+        let Some(queued) = self.queue.get(id) else { return };
         let doubled = least.saturating_mul(1 << queued.failures.min(20)).min(most);
-        queued.failures += 1;
         // Between half and the whole: a receiver that comes back is not met by all at once.
         let jitter = mix(seed, id, u64::from(queued.attempt)) % 1000;
         let wait = doubled / 2 + doubled.mul_f64(jitter as f64 / 2000.0);
-        queued.not_before = now + wait.max(failure.retry_after.unwrap_or_default());
-        let (group, attempted) = (queued.group.clone(), queued.attempt > 0);
-        if attempted && self.groups.get(&group).is_some_and(|g| g.again) {
+        let group = queued.group.clone();
+        self.queue.retry(id, now + wait.max(failure.retry_after.unwrap_or_default()), &failure.reason);
+        if self.groups.get(&group).is_some_and(|g| g.again) {
             self.flush_at(&group, now);
         }
     }
 
     /// Takes a notification out of the queue and writes it into the ledger.
     pub(super) fn settle(&mut self, id: u64, outcome: Outcome, reason: &str, now: Timestamp) {
-        let Some(queued) = self.queue.remove(&id) else { return };
+        let Some(queued) = self.queue.remove(id) else { return };
         let kind =
             self.config.receiver(&queued.receiver).and_then(|r| r.integrations.get(queued.integration));
         let record = Record {

@@ -585,6 +585,26 @@ fn a_storm_goes_out_worst_first_and_folds() {
 }
 
 #[test]
+fn ten_thousand_groups_do_not_hold_up_the_grave_one() {
+    let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 1s}";
+    let mut notifier = Notifier::new(config(text), Options { alerts_max: 10_000, ..Options::default() });
+    let alert = |name: &str, severity: &str, i: usize| Alert {
+        labels: Labels::from_pairs([("alertname", name), ("severity", severity), ("n", &i.to_string())]),
+        annotations: BTreeMap::new(),
+        starts_at: START,
+        ends_at: at("1h"),
+        generator_url: String::new(),
+        every: Duration::ZERO,
+    };
+    let mut alerts: Vec<Alert> = (0..9_999).map(|i| alert("Minor", "warning", i)).collect();
+    alerts.push(alert("Grave", "critical", 0));
+    assert_eq!(notifier.update(START, &alerts), 0);
+    assert_eq!(notifier.update(START, &[alert("Minor", "warning", 20_000)]), 1, "one too many");
+    assert_eq!(notifier.poll(START)[0].message.alerts[0].labels["alertname"], "Grave");
+    assert_eq!((notifier.queued().len(), notifier.refused()), (10_000, 1));
+}
+
+#[test]
 fn silences_are_checked_and_kept() {
     let mut notifier = Notifier::new(config(PLAIN), Options { seed: 1, ..Options::default() });
     let text = r#"{"matchers":[{"name":"alertname","value":"A","isRegex":false}],"startsAt":"2026-11-20T14:00:00Z",

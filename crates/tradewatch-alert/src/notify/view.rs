@@ -138,7 +138,7 @@ impl Notifier {
 
     /// What waits, is under way or is tried again, worst first.
     pub fn queued(&self) -> Vec<QueuedView<'_>> {
-        let mut all: Vec<&Queued> = self.queue.values().collect();
+        let mut all: Vec<&Queued> = self.queue.rows().values().collect();
         all.sort_by_key(|q| (q.severity, q.created));
         all.into_iter()
             .map(|q| QueuedView {

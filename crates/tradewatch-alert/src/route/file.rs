@@ -24,8 +24,8 @@ pub(super) fn parse(path: &str, text: &str) -> Result<(Config, Vec<ConfigError>)
         }
     };
     match config {
-        Some(config) if reader.failures() == 0 => Ok((config, reader.errors)),
-        _ => Err(reader.errors),
+        Some(config) if reader.failures() == 0 => Ok((config, reader.sorted())),
+        _ => Err(reader.sorted()),
     }
 }
 

@@ -254,7 +254,7 @@ fn strings_value(map: &BTreeMap<String, String>) -> Go {
 fn sample_value(value: &Value) -> Go {
     match value {
         Value::Float(value) => Go::Float(*value),
-        Value::Histogram(histogram) => Go::String(format!("{histogram:?}").into()),
+        Value::Histogram(histogram) => Go::String(histogram.to_string().into()),
     }
 }
 

@@ -110,7 +110,7 @@ pub struct Config {
     /// The market feed. Its address, clock and seed are taken from above.
     pub feed: crate::feed::Config,
     /// The paper broker. Its address, clock and seed are taken from above.
-    // broker
+    pub broker: crate::broker::Config,
     /// Market data service.
     pub market_data: market_data::Options,
     /// Signal service.
@@ -134,7 +134,7 @@ impl Default for Config {
             model_path: "alpha_baseline.model".into(),
             call_timeout_ms: 1_000,
             feed: crate::feed::Config::default(),
-            // broker
+            broker: crate::broker::Config::default(),
             market_data: market_data::Options::default(),
             signal: signal::Options::default(),
             orchestrator: orchestrator::Options::default(),
@@ -172,6 +172,29 @@ impl Config {
     /// `ws://host:port` of a service.
     pub fn ws_url(&self, service: ServiceName) -> String {
         format!("ws://{}", self.addr(service))
+    }
+
+    /// The feed's own configuration.
+    pub fn feed(&self) -> crate::feed::Config {
+        crate::feed::Config {
+            listen: self.addr(ServiceName::MarketFeed),
+            seed: self.seed,
+            market_clock: self.market_clock.clone(),
+            ..self.feed.clone()
+        }
+    }
+
+    /// The broker's own configuration: its prices are the feed's, its updates go to the gateway's webhook as well.
+    pub fn broker(&self) -> crate::broker::Config {
+        let mut config = crate::broker::Config {
+            listen: self.addr(ServiceName::PaperBroker),
+            feed_url: self.ws_url(ServiceName::MarketFeed),
+            seed: self.seed,
+            market_clock: self.market_clock.clone(),
+            ..self.broker.clone()
+        };
+        config.webhooks.push(format!("{}/api/v1/webhooks/orders", self.url(ServiceName::ExecutionGateway)));
+        config
     }
 
     /// Where prices are shared.

@@ -2,5 +2,8 @@
 #![allow(clippy::disallowed_methods)] // Tests of services that own their clock.
 
 mod catalog;
+mod gateway;
 mod market_data;
+mod real;
+mod servers;
 mod world;

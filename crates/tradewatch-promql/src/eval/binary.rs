@@ -87,10 +87,8 @@ impl Evaluator<'_> {
         // From here on, the right side is the one of which a group holds at most one series.
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let (fill_many, fill_one) = match swapped {
-            true => (matching.fill_right, matching.fill_left),
-            false => (matching.fill_left, matching.fill_right),
-        };
+        // As in Prometheus, `fill_left` is for the side that may hold many, wherever it stands.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let key = Key { names: &matching.labels, only: matching.on };
         let mut groups = Groups::new(key);
         let group_of_many: Vec<usize> = many.rows.iter().map(|row| groups.of(&row.labels)).collect();
@@ -181,6 +179,12 @@ fn value_at(frame: &Frame, row: usize, step: usize) -> Value {
     }
 }
 
+/// Labels in braces, the metric name among them, as in the errors of Prometheus.
+pub(crate) fn all_labels(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={}", crate::print::quote(v))).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
 /// The rows of the result, made when the first value for their labels appears.
 struct Results<'a> {
     binary: &'a Binary,
@@ -203,9 +207,9 @@ impl Results<'_> {
                 found = Some(row);
                 continue;
             };
-            let group = self.key.labels(&one.rows[row].labels);
+            let group = all_labels(&self.key.labels(&one.rows[row].labels));
             let side = if self.swapped { "left" } else { "right" };
-            let mut both = [one.rows[before].labels.to_string(), one.rows[row].labels.to_string()];
+            let mut both = [all_labels(&one.rows[before].labels), all_labels(&one.rows[row].labels)];
             both.sort();
             return Err(EvalError::data(format!(
                 "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",

@@ -6,10 +6,10 @@ use tradewatch_tsdb::histogram::Bucket;
 use tradewatch_tsdb::{Histogram, Labels};
 
 use super::labels::text_of;
-use super::{Evaluator, Out, metric_name};
+use super::{Buckets, Evaluator, Out, metric_name};
 use crate::annotate::{Annotations, Monotonicity};
 use crate::ast::*;
-use crate::engine::Result;
+use crate::engine::{EvalError, Result};
 use crate::error::Span;
 use crate::frame::{Cell, Frame, Grid};
 use crate::number::{format_g, kahan_inc};
@@ -34,6 +34,15 @@ struct Sorted {
 
 impl Evaluator<'_> {
     pub fn histogram_function(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
+        let inside = match call.function.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => Buckets::Skip,
+            "histogram_stdvar" | "histogram_stddev" => self.buckets,
+            _ => Buckets::Needed,
+        };
+        self.with_buckets(inside, |evaluator| evaluator.histogram_function_inside(call, grid))
+    }
+
+    fn histogram_function_inside(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
         match call.function.name {
             "histogram_count" => self.map_histograms(&call.args[0], grid, |h| h.count),
             "histogram_sum" => self.map_histograms(&call.args[0], grid, |h| h.sum),
@@ -125,6 +134,7 @@ impl Evaluator<'_> {
         let delayed = self.options.delayed_name_removal;
         let mut rows: HashMap<Labels, usize> = HashMap::new();
         let mut out = Frame::new(grid.steps);
+        let mut clash = false;
         self.each_histogram(&sorted, grid, |notes, step, labels, histogram| {
             for (values, _, label) in quantiles.iter() {
                 let q = values[step];
@@ -149,9 +159,13 @@ impl Evaluator<'_> {
                     None => labels.clone(),
                 };
                 let row = *rows.entry(labels.clone()).or_insert_with(|| out.push(labels, true));
+                clash |= out.is_present(row, step);
                 out.set_float(row, step, value);
             }
         });
+        if clash {
+            return Err(EvalError::data("vector cannot contain metrics with the same labelset"));
+        }
         self.drop_names(&mut out)?;
         Ok(Out::Vector(out))
     }

@@ -150,7 +150,8 @@ fn newest(infos: &Frame, rows: &[usize], step: usize) -> Result<Option<usize>> {
             Some(before) if infos.floats(before)[step] == ts => {
                 return Err(EvalError::data(format!(
                     "found duplicate series for info metric: existing {} @ {ts}, new {} @ {ts}",
-                    infos.rows[before].labels, infos.rows[row].labels
+                    super::binary::all_labels(&infos.rows[before].labels),
+                    super::binary::all_labels(&infos.rows[row].labels)
                 )));
             }
             _ => best = Some(row),

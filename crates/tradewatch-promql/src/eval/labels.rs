@@ -6,6 +6,7 @@ use super::{Evaluator, Out, merge_or_fail};
 use crate::ast::*;
 use crate::engine::{EvalError, Result};
 use crate::frame::{Frame, Grid};
+use crate::lexer::is_label_name;
 
 /// The labels that describe the metric rather than the series: its name, type and unit.
 const METRIC_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
@@ -33,7 +34,7 @@ impl Evaluator<'_> {
         let regex = Regex::new(pattern).map_err(|_| {
             EvalError::data(format!("invalid regular expression in label_replace(): {pattern}"))
         })?;
-        if target.is_empty() {
+        if !is_label_name(target) {
             let message = format!("invalid destination label name in label_replace(): {target}");
             return Err(EvalError::data(message));
         }
@@ -49,10 +50,10 @@ impl Evaluator<'_> {
     pub fn label_join(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
         let (target, separator) = (text_of(&call.args[1])?, text_of(&call.args[2])?);
         let sources: Vec<&str> = call.args[3..].iter().map(text_of).collect::<Result<_>>()?;
-        if let Some(bad) = sources.iter().find(|name| name.is_empty()) {
+        if let Some(bad) = sources.iter().find(|name| !is_label_name(name)) {
             return Err(EvalError::data(format!("invalid source label name in label_join(): {bad}")));
         }
-        if target.is_empty() {
+        if !is_label_name(target) {
             return Err(EvalError::data(format!("invalid destination label name in label_join(): {target}")));
         }
         let mut frame = self.vector(&call.args[0], grid)?;

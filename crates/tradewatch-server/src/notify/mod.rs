@@ -81,7 +81,12 @@ impl Notifier {
         let snapshot = machine.snapshot();
         ledger.rewrite(snapshot.iter())?;
         let base_lines = ledger.lines;
-        let folder = options.alertmanager_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from).unwrap_or_default();
+        let folder = options
+            .alertmanager_file
+            .as_ref()
+            .and_then(|file| file.parent())
+            .map(PathBuf::from)
+            .unwrap_or_default();
         Ok(Arc::new(Notifier {
             state: Mutex::new(State { machine, ledger, base_lines, writable: true }),
             wake: Notify::new(),
@@ -107,7 +112,8 @@ impl Notifier {
         for line in Senders::check(&routes, &self.folder) {
             tracing::error!("{line}");
         }
-        *self.senders.lock().expect("no panic while senders are locked") = Arc::new(Senders::new(&routes, &self.folder));
+        *self.senders.lock().expect("no panic while senders are locked") =
+            Arc::new(Senders::new(&routes, &self.folder));
         self.outside.lock().expect("no panic while outside is locked").replace(outside);
         self.change(|machine, now| machine.reconfigure(Arc::new(routes), now));
     }
@@ -137,7 +143,11 @@ impl Notifier {
     }
 
     /// Delivers until `stop`, then gives what is under way a moment to end.
-    pub async fn run(self: Arc<Self>, mut hears: mpsc::UnboundedReceiver<Told>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(
+        self: Arc<Self>,
+        mut hears: mpsc::UnboundedReceiver<Told>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
             self.drive();
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
@@ -157,7 +167,8 @@ impl Notifier {
             }
         }
         let deadline = Instant::now() + DRAIN_MAX;
-        while Instant::now() < deadline && self.state().machine.queued().iter().any(|queued| queued.in_flight) {
+        while Instant::now() < deadline && self.state().machine.queued().iter().any(|queued| queued.in_flight)
+        {
             let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
         }
         let _ = self.state().ledger.sync();
@@ -177,7 +188,8 @@ impl Notifier {
         let mut state = self.state();
         let now = clock::now();
         let deliveries = state.machine.poll(now);
-        let held_back = if deliveries.is_empty() { HashMap::new() } else { send::held_back(&state.machine, now) };
+        let held_back =
+            if deliveries.is_empty() { HashMap::new() } else { send::held_back(&state.machine, now) };
         // Before it is sent, it is written down.
         state.write_down();
         drop(state);

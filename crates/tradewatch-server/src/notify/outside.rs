@@ -108,7 +108,9 @@ impl Running {
         let body = Bytes::from(serde_json::Value::Array(told).to_string());
         for (url, sender) in &self.tasks {
             if sender.try_send(body.clone()).is_err() {
-                tracing::warn!("{url}: {BATCHES_MAX} batches wait already, one is dropped; its alerts are told again later");
+                tracing::warn!(
+                    "{url}: {BATCHES_MAX} batches wait already, one is dropped; its alerts are told again later"
+                );
             }
         }
     }
@@ -129,7 +131,13 @@ impl Running {
     }
 }
 
-async fn tell(url: String, client: HttpClient, timeout: Duration, mut batches: mpsc::Receiver<Bytes>, own: Arc<Own>) {
+async fn tell(
+    url: String,
+    client: HttpClient,
+    timeout: Duration,
+    mut batches: mpsc::Receiver<Bytes>,
+    own: Arc<Own>,
+) {
     let name = ReceiverName::intern(&url);
     while let Some(body) = batches.recv().await {
         let headers = [("content-type", "application/json".to_owned())];

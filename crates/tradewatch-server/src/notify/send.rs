@@ -47,7 +47,11 @@ pub struct Senders {
 }
 
 enum Sender {
-    Webhook { webhook: Box<Webhook>, client: HttpClient, folder: PathBuf },
+    Webhook {
+        webhook: Box<Webhook>,
+        client: HttpClient,
+        folder: PathBuf,
+    },
     Terminal,
     /// It cannot be used; the reason was told at the start.
     Broken(String),
@@ -58,7 +62,9 @@ impl Senders {
     pub fn new(routes: &route::Config, folder: &Path) -> Senders {
         let sender = |integration: &Integration| match integration {
             Integration::Terminal { .. } => Sender::Terminal,
-            Integration::Undelivered { kind } => Sender::Broken(format!("this version does not deliver {kind}")),
+            Integration::Undelivered { kind } => {
+                Sender::Broken(format!("this version does not deliver {kind}"))
+            }
             Integration::Webhook(webhook) => match HttpClient::new(client_config(&webhook.http, folder)) {
                 Ok(client) => Sender::Webhook { webhook: webhook.clone(), client, folder: folder.to_owned() },
                 Err(error) => Sender::Broken(error.to_string()),
@@ -95,7 +101,12 @@ impl Senders {
     ///
     /// # Errors
     /// Why it failed and whether another attempt makes sense.
-    pub async fn send(&self, delivery: &Delivery, context: &Context, held_back: Vec<String>) -> Result<(), Failure> {
+    pub async fn send(
+        &self,
+        delivery: &Delivery,
+        context: &Context,
+        held_back: Vec<String>,
+    ) -> Result<(), Failure> {
         let sender = self.receivers.get(&delivery.receiver).and_then(|all| all.get(delivery.integration));
         match sender {
             None => Err(final_failure("the receiver is gone from the configuration")),
@@ -108,12 +119,19 @@ impl Senders {
                 }
                 Ok(())
             }
-            Some(Sender::Webhook { webhook, client, folder }) => post(delivery, webhook, client, folder).await,
+            Some(Sender::Webhook { webhook, client, folder }) => {
+                post(delivery, webhook, client, folder).await
+            }
         }
     }
 }
 
-async fn post(delivery: &Delivery, webhook: &Webhook, client: &HttpClient, folder: &Path) -> Result<(), Failure> {
+async fn post(
+    delivery: &Delivery,
+    webhook: &Webhook,
+    client: &HttpClient,
+    folder: &Path,
+) -> Result<(), Failure> {
     let url = match &webhook.url_file {
         None => webhook.url.0.clone(),
         Some(file) => {
@@ -157,7 +175,8 @@ async fn post(delivery: &Delivery, webhook: &Webhook, client: &HttpClient, folde
 }
 
 /// Headers that a receiver's configuration may set.
-const KNOWN_HEADERS: [&str; 6] = ["x-api-key", "x-auth-token", "x-request-id", "x-source", "x-scope-orgid", "x-webhook-token"];
+const KNOWN_HEADERS: [&str; 6] =
+    ["x-api-key", "x-auth-token", "x-request-id", "x-source", "x-scope-orgid", "x-webhook-token"];
 
 fn client_config(http: &HttpConfig, folder: &Path) -> HttpClientConfig {
     let secret = |secret: &route::Secret| Secret::from(secret.0.clone());
@@ -195,9 +214,10 @@ fn phone_text(delivery: &Delivery, context: &Context, held_back: Vec<String>) ->
     let own = delivery.message.alerts.first().and_then(|alert| alert.labels.get("mic"));
     let mic = own.or(context.mics.first());
     let zone = mic.and_then(|mic| context.calendar.zone(mic));
-    let zone_name = zone.as_ref().and_then(|zone| zone.iana_name()).map(|name| {
-        name.rsplit('/').next().unwrap_or(name).replace('_', " ")
-    });
+    let zone_name = zone
+        .as_ref()
+        .and_then(|zone| zone.iana_name())
+        .map(|name| name.rsplit('/').next().unwrap_or(name).replace('_', " "));
     let session = mic.and_then(|mic| {
         let at = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
         Some(format!("session {} ({mic})", context.calendar.phase(mic, at).as_str()))
@@ -229,7 +249,8 @@ pub fn held_back(machine: &Notifier, now: Timestamp) -> HashMap<Fingerprint, Vec
 /// The names that the alerts of one delivery hold back.
 pub fn names_held_back(delivery: &Delivery, held_back: &HashMap<Fingerprint, Vec<String>>) -> Vec<String> {
     let sources = delivery.message.alerts.iter().filter_map(|alert| Fingerprint::parse(&alert.fingerprint));
-    let mut names: Vec<String> = sources.filter_map(|source| held_back.get(&source)).flatten().cloned().collect();
+    let mut names: Vec<String> =
+        sources.filter_map(|source| held_back.get(&source)).flatten().cloned().collect();
     names.sort();
     names.dedup();
     names
@@ -237,7 +258,8 @@ pub fn names_held_back(delivery: &Delivery, held_back: &HashMap<Fingerprint, Vec
 
 /// From the latest event that a message tells of to `now`.
 pub fn latency(message: &Message, now: Timestamp) -> Option<Duration> {
-    let events = message.alerts.iter().map(|alert| if alert.is_firing() { &alert.starts_at } else { &alert.ends_at });
+    let events =
+        message.alerts.iter().map(|alert| if alert.is_firing() { &alert.starts_at } else { &alert.ends_at });
     let latest = events.filter_map(|text| text.parse::<jiff::Timestamp>().ok()).max()?;
     Some(now.since(Timestamp::from_millis(latest.as_millisecond())))
 }

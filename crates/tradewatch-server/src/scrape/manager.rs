@@ -90,7 +90,10 @@ impl Manager {
                 _ => {
                     // An unchanged job keeps its client and so its open connections.
                     let kept = state.clients.get(&spec.pool).filter(|(config, _)| *config == spec.client);
-                    let client = match kept.map(|(_, client)| client.clone()).map_or_else(|| HttpClient::new(spec.client.clone()), Ok) {
+                    let client = match kept
+                        .map(|(_, client)| client.clone())
+                        .map_or_else(|| HttpClient::new(spec.client.clone()), Ok)
+                    {
                         Ok(client) => client,
                         Err(error) => {
                             errors.push(format!("job {:?}: {error}", spec.pool));
@@ -153,7 +156,8 @@ impl Manager {
 
     /// Ends all loops and waits for scrapes under way to commit or be given up.
     pub async fn shutdown(&self) {
-        let running = std::mem::take(&mut self.state.lock().expect("no panic while targets are locked").running);
+        let running =
+            std::mem::take(&mut self.state.lock().expect("no panic while targets are locked").running);
         for one in &running {
             let _ = one.stop.send(Stop::Shutdown);
         }
@@ -186,7 +190,8 @@ impl Loop {
                 () = tokio::time::sleep(clock::until(due)) => {}
             }
             let late = clock::now().since(due);
-            let at = if late <= LATENESS_MAX.min(self.target.spec.interval / 50) { due } else { clock::now() };
+            let at =
+                if late <= LATENESS_MAX.min(self.target.spec.interval / 50) { due } else { clock::now() };
             tokio::select! {
                 biased;
                 _ = stopped.changed() => break,
@@ -222,7 +227,9 @@ impl Loop {
             timeout: spec.timeout,
         });
         let fetched = match asked.await {
-            Ok(answer) if answer.status.is_success() => Ok((answer.body, Format::of_content_type(&answer.content_type))),
+            Ok(answer) if answer.status.is_success() => {
+                Ok((answer.body, Format::of_content_type(&answer.content_type)))
+            }
             Ok(answer) => Err(format!("server returned HTTP status {}", answer.status)),
             Err(why) => Err(why),
         };
@@ -255,7 +262,13 @@ impl Loop {
         self.target.status().last_samples.saturating_mul(100) > INLINE_BYTES_MAX as u64
     }
 
-    fn note(&mut self, at: Timestamp, took: Duration, ingest: &Ingest, result: Result<Scraped, tradewatch_tsdb::Error>) {
+    fn note(
+        &mut self,
+        at: Timestamp,
+        took: Duration,
+        ingest: &Ingest,
+        result: Result<Scraped, tradewatch_tsdb::Error>,
+    ) {
         let spec = &self.target.spec;
         let scraped = match result {
             Ok(scraped) => scraped,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Router;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -89,7 +89,9 @@ async fn receivers(State(monitor): State<Arc<Monitor>>) -> Response {
 fn filters(params: &Params) -> Result<Vec<Matcher>, Refused> {
     let mut all = Vec::new();
     for text in params.all("filter").filter(|text| !text.trim().is_empty()) {
-        all.extend(route::matchers::parse(text).map_err(|error| bad(format!("bad filter {text:?}: {error}")))?);
+        all.extend(
+            route::matchers::parse(text).map_err(|error| bad(format!("bad filter {text:?}: {error}")))?,
+        );
     }
     Ok(all)
 }
@@ -140,7 +142,12 @@ async fn alerts(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) ->
     let params = Params::new(raw.as_deref(), None);
     let filters = filters(&params)?;
     let shown: Vec<Json> = monitor.notifier.read(|machine, now| {
-        machine.alerts(now).iter().filter(|view| wanted(&params, &filters, view)).map(|view| alert_json(view, now)).collect()
+        machine
+            .alerts(now)
+            .iter()
+            .filter(|view| wanted(&params, &filters, view))
+            .map(|view| alert_json(view, now))
+            .collect()
     });
     Ok(ok(&Json::Array(shown)))
 }
@@ -183,7 +190,8 @@ struct Posted {
 }
 
 async fn post_alerts(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<StatusCode, Refused> {
-    let posted: Vec<Posted> = serde_json::from_slice(&body).map_err(|error| bad(format!("bad alerts: {error}")))?;
+    let posted: Vec<Posted> =
+        serde_json::from_slice(&body).map_err(|error| bad(format!("bad alerts: {error}")))?;
     if posted.len() > ALERTS_MAX {
         return Err(bad(format!("{} alerts in one request; at most {ALERTS_MAX} are taken", posted.len())));
     }
@@ -196,7 +204,10 @@ async fn post_alerts(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result
             return Err(bad("an alert needs at least one label"));
         }
         // Year 1 and no time at all mean the same.
-        let time = |text: Option<String>| match text.as_deref().filter(|text| !text.is_empty() && !text.starts_with("0001-")) {
+        let time = |text: Option<String>| match text
+            .as_deref()
+            .filter(|text| !text.is_empty() && !text.starts_with("0001-"))
+        {
             None => Ok(None),
             Some(text) => parse_time(text).map(Some).map_err(bad),
         };
@@ -234,17 +245,23 @@ async fn silences(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) 
 
 async fn silence(State(monitor): State<Arc<Monitor>>, Path(id): Path<String>) -> Result<Response, Refused> {
     let found = monitor.notifier.read(|machine, now| machine.silence(&id, now));
-    found.map(|silence| ok(&json!(silence))).ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("silence {id:?} not found")))
+    found
+        .map(|silence| ok(&json!(silence)))
+        .ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("silence {id:?} not found")))
 }
 
 async fn post_silence(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<Response, Refused> {
-    let silence: Silence = serde_json::from_slice(&body).map_err(|error| bad(format!("bad silence: {error}")))?;
+    let silence: Silence =
+        serde_json::from_slice(&body).map_err(|error| bad(format!("bad silence: {error}")))?;
     let id = monitor.notifier.change(|machine, now| machine.set_silence(silence, now))?;
     monitor.hub.tell_pages(Event::Alerts);
     Ok(ok(&json!({"silenceID": id})))
 }
 
-async fn delete_silence(State(monitor): State<Arc<Monitor>>, Path(id): Path<String>) -> Result<StatusCode, Refused> {
+async fn delete_silence(
+    State(monitor): State<Arc<Monitor>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refused> {
     monitor.notifier.change(|machine, now| machine.expire_silence(&id, now))?;
     monitor.hub.tell_pages(Event::Alerts);
     Ok(StatusCode::OK)

@@ -69,7 +69,10 @@ fn value(alert: Option<&ActiveAlert>) -> Json {
 }
 
 fn runbook(annotations: &std::collections::BTreeMap<String, String>) -> Json {
-    ["runbook_url", "runbook"].iter().find_map(|name| annotations.get(*name)).map_or(Json::Null, |url| Json::from(url.as_str()))
+    ["runbook_url", "runbook"]
+        .iter()
+        .find_map(|name| annotations.get(*name))
+        .map_or(Json::Null, |url| Json::from(url.as_str()))
 }
 
 fn told_json(view: &AlertView<'_>, rule: Option<&ActiveAlert>) -> Json {

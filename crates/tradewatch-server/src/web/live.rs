@@ -98,7 +98,15 @@ struct Gone;
 impl Page {
     fn new(monitor: Arc<Monitor>, socket: WebSocket) -> Page {
         let now = Instant::now();
-        Page { monitor, socket, subscriptions: HashMap::new(), visible: true, dirty: None, earliest: now, alerts_due: true }
+        Page {
+            monitor,
+            socket,
+            subscriptions: HashMap::new(),
+            visible: true,
+            dirty: None,
+            earliest: now,
+            alerts_due: true,
+        }
     }
 
     async fn run(mut self) {
@@ -167,7 +175,10 @@ impl Page {
                         self.subscriptions.remove(&id);
                         self.error(&id, &why).await
                     }
-                    Ok(_) if self.subscriptions.len() >= SUBSCRIPTIONS_MAX && !self.subscriptions.contains_key(&id) => {
+                    Ok(_)
+                        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX
+                            && !self.subscriptions.contains_key(&id) =>
+                    {
                         self.error(&id, &format!("a page follows at most {SUBSCRIPTIONS_MAX} queries")).await
                     }
                     Ok(one) => {
@@ -232,7 +243,11 @@ impl Page {
             let work: Vec<(String, Subscription)> =
                 self.subscriptions.iter().map(|(id, one)| (id.clone(), one.clone())).collect();
             let overrides = Overrides { timeout: Some(QUERY_MAX), lookback: None };
-            let done = self.monitor.queries.turn(overrides, move |queries| evaluate(queries, work, clock::now())).await;
+            let done = self
+                .monitor
+                .queries
+                .turn(overrides, move |queries| evaluate(queries, work, clock::now()))
+                .await;
             let Ok(done) = done else {
                 self.earliest = Instant::now() + Duration::from_secs(1);
                 self.dirty = Some(since);
@@ -271,7 +286,10 @@ fn subscription(expr: &str, range_ms: f64, step_ms: f64, instant: bool) -> Resul
     let expr = Queries::parse(expr).map_err(|error| error.to_string())?;
     let usable = matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar);
     if !usable {
-        return Err(format!("the query gives a {}; a panel needs an instant vector or a scalar", expr.value_type().documented()));
+        return Err(format!(
+            "the query gives a {}; a panel needs an instant vector or a scalar",
+            expr.value_type().documented()
+        ));
     }
     let range_ms = if range_ms.is_finite() { range_ms.max(0.0) as i64 } else { 0 };
     let mut step_ms = if step_ms.is_finite() { (step_ms as i64).max(STEP_MS_MIN) } else { 1_000 };
@@ -286,7 +304,8 @@ type Outcome = Result<(Subscription, Option<String>), String>;
 fn evaluate(queries: &Queries, work: Vec<(String, Subscription)>, now: Timestamp) -> Vec<(String, Outcome)> {
     work.into_iter()
         .map(|(id, one)| {
-            let outcome = if one.instant { instant(queries, &id, one, now) } else { columns(queries, &id, one, now) };
+            let outcome =
+                if one.instant { instant(queries, &id, one, now) } else { columns(queries, &id, one, now) };
             (id, outcome)
         })
         .collect()
@@ -301,7 +320,9 @@ fn ask(queries: &Queries, expr: &Expr, when: When) -> Result<QueryResult, String
 fn instant(queries: &Queries, id: &str, one: Subscription, now: Timestamp) -> Outcome {
     let result = ask(queries, &one.expr, When::At(now))?;
     let warnings = result.warnings;
-    let series = vector(result.value).into_iter().map(|(labels, value)| (labels, vec![(now.as_millis(), Some(value))]));
+    let series = vector(result.value)
+        .into_iter()
+        .map(|(labels, value)| (labels, vec![(now.as_millis(), Some(value))]));
     let frame = frame(id, true, one.step_ms, series.collect(), &warnings);
     Ok((one, Some(frame)))
 }
@@ -328,7 +349,11 @@ fn columns(queries: &Queries, id: &str, mut one: Subscription, now: Timestamp) -
         warnings = result.warnings;
         if let QueryValue::Matrix(series) = result.value {
             for series in series {
-                let points = series.samples.iter().map(|sample| (sample.ts.as_millis(), number(&sample.value))).collect();
+                let points = series
+                    .samples
+                    .iter()
+                    .map(|sample| (sample.ts.as_millis(), number(&sample.value)))
+                    .collect();
                 found.insert(series.labels, points);
             }
         }
@@ -337,12 +362,15 @@ fn columns(queries: &Queries, id: &str, mut one: Subscription, now: Timestamp) -
     let result = ask(queries, &one.expr, When::At(now))?;
     warnings.extend(result.warnings);
     let tip: BTreeMap<Labels, f64> = vector(result.value).into_iter().collect();
-    let bits: BTreeMap<Labels, u64> = tip.iter().map(|(labels, value)| (labels.clone(), value.to_bits())).collect();
+    let bits: BTreeMap<Labels, u64> =
+        tip.iter().map(|(labels, value)| (labels.clone(), value.to_bits())).collect();
     let moved = one.tip != (slot, bits.clone());
     if moved || full || !found.is_empty() {
         let gone = one.tip.1.keys().filter(|labels| one.tip.0 == slot && !tip.contains_key(*labels));
         let gone: Vec<Labels> = gone.cloned().collect();
-        for (labels, value) in tip.into_iter().map(|(l, v)| (l, Some(v))).chain(gone.into_iter().map(|l| (l, None))) {
+        for (labels, value) in
+            tip.into_iter().map(|(l, v)| (l, Some(v))).chain(gone.into_iter().map(|l| (l, None)))
+        {
             let points = found.entry(labels).or_default();
             points.retain(|(t, _)| *t != slot);
             points.push((slot, value));
@@ -367,14 +395,22 @@ fn number(value: &Value) -> Option<f64> {
 
 fn vector(value: QueryValue) -> Vec<(Labels, f64)> {
     match value {
-        QueryValue::Vector(samples) => samples.into_iter().filter_map(|s| number(&s.value).map(|v| (s.labels, v))).collect(),
+        QueryValue::Vector(samples) => {
+            samples.into_iter().filter_map(|s| number(&s.value).map(|v| (s.labels, v))).collect()
+        }
         QueryValue::Scalar { value, .. } => vec![(Labels::empty(), value)],
         _ => Vec::new(),
     }
 }
 
 /// Writes a frame: numbers as numbers, what JSON has no number for as text.
-fn frame(id: &str, full: bool, step_ms: i64, mut series: Vec<(Labels, Vec<(i64, Option<f64>)>)>, warnings: &[String]) -> String {
+fn frame(
+    id: &str,
+    full: bool,
+    step_ms: i64,
+    mut series: Vec<(Labels, Vec<(i64, Option<f64>)>)>,
+    warnings: &[String],
+) -> String {
     let mut warnings = warnings.to_vec();
     warnings.dedup();
     if series.len() > SERIES_MAX {

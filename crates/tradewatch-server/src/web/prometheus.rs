@@ -65,7 +65,12 @@ fn parse(text: &str) -> Result<tradewatch_promql::Expr, ApiError> {
     Queries::parse(text).map_err(|error| ApiError::bad_data(format!("invalid parameter \"query\": {error}")))
 }
 
-async fn query(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
+async fn query(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
     let at = params.time("time")?.unwrap_or_else(clock::now);
     let (limit, overrides) = (params.limit()?, overrides(&params)?);
@@ -74,7 +79,12 @@ async fn query(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, hea
     Ok(render(result, limit, params.get("stats").is_some()))
 }
 
-async fn query_range(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
+async fn query_range(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
     params.need("start")?;
     params.need("end")?;
@@ -82,7 +92,9 @@ async fn query_range(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuer
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
     if end < start {
-        return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Err(ApiError::bad_data(
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ));
     }
     let step = params.duration("step")?.unwrap_or_default();
     if step.as_millis() == 0 {
@@ -149,11 +161,15 @@ pub fn render(result: QueryResult, limit: usize, stats: bool) -> Success {
                 }
                 if series.samples.iter().any(|sample| !is_float(&sample)) {
                     out.push_str(",\"histograms\":");
-                    json::list(out, series.samples.iter().filter(|sample| !is_float(sample)), |out, sample| {
-                        if let Value::Histogram(histogram) = &sample.value {
-                            json::histogram_point(out, sample.ts, histogram);
-                        }
-                    });
+                    json::list(
+                        out,
+                        series.samples.iter().filter(|sample| !is_float(sample)),
+                        |out, sample| {
+                            if let Value::Histogram(histogram) = &sample.value {
+                                json::histogram_point(out, sample.ts, histogram);
+                            }
+                        },
+                    );
                 }
                 out.push('}');
             });
@@ -206,11 +222,17 @@ fn truncated<T>(items: &mut Vec<T>, limit: usize) -> Vec<String> {
     if cut { vec!["results truncated due to limit".into()] } else { Vec::new() }
 }
 
-async fn series(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
+async fn series(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
     let (matchers, (start, end), limit) = (params.matchers(true)?, range(&params)?, params.limit()?);
     let found = monitor.queries.turn(Overrides::default(), move |queries| {
-        let sets: BTreeSet<Labels> = matchers.iter().flat_map(|one| queries.db().series(one, start, end)).collect();
+        let sets: BTreeSet<Labels> =
+            matchers.iter().flat_map(|one| queries.db().series(one, start, end)).collect();
         sets
     });
     let mut found: Vec<Labels> = found.await?.into_iter().collect();
@@ -241,17 +263,27 @@ async fn names(
     Ok(Success { data, warnings, infos: Vec::new() })
 }
 
-async fn labels(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
+async fn labels(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
     let (start, end) = range(&params)?;
     names(&monitor, &params, move |queries, matchers| queries.db().label_names(matchers, start, end)).await
 }
 
-async fn label_values(State(monitor): State<Arc<Monitor>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> ApiResult {
+async fn label_values(
+    State(monitor): State<Arc<Monitor>>,
+    Path(name): Path<String>,
+    RawQuery(raw): RawQuery,
+) -> ApiResult {
     let params = Params::new(raw.as_deref(), None);
     let name = unescape_label(&name)?;
     let (start, end) = range(&params)?;
-    names(&monitor, &params, move |queries, matchers| queries.db().label_values(&name, matchers, start, end)).await
+    names(&monitor, &params, move |queries, matchers| queries.db().label_values(&name, matchers, start, end))
+        .await
 }
 
 /// `U__utf8_2e_name` means `utf8.name`: any UTF-8 name fits into a path that way.
@@ -284,7 +316,8 @@ async fn metadata(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) 
     let limit = params.limit()?;
     let wanted = params.get("metric").map(str::to_owned);
     let all: BTreeMap<String, Metadata> = monitor.db.metadata();
-    let chosen = all.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted == *name)).take(limit);
+    let chosen =
+        all.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted == *name)).take(limit);
     let mut data = String::from("{");
     for (number, (name, metadata)) in chosen.enumerate() {
         if number > 0 {

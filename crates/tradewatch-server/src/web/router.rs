@@ -75,8 +75,11 @@ async fn admit(State(front): State<Front>, request: Request) -> Response {
 fn starting(path: &str) -> Response {
     match path {
         "/-/healthy" => "Tradewatch is Healthy.\n".into_response(),
-        _ if path.starts_with("/api/") => ApiError::unavailable("the store is being read, try again in a moment").into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable: the store is being read\n").into_response(),
+        _ if path.starts_with("/api/") => {
+            ApiError::unavailable("the store is being read, try again in a moment").into_response()
+        }
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable: the store is being read\n")
+            .into_response(),
     }
 }
 
@@ -99,7 +102,12 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
 }
 
 /// Counts and times each request under its route.
-async fn note(State(monitor): State<Arc<Monitor>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn note(
+    State(monitor): State<Arc<Monitor>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let response = next.run(request).await;
     let handler = Handler::intern(path.as_ref().map_or("other", |path| path.as_str()));

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
-use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
 use tradewatch_alert::State as AlertState;
+use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
 use tradewatch_tsdb::{Labels, Timestamp};
 
 use super::params::Params;
@@ -103,8 +103,9 @@ async fn targets(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -
     data["droppedTargetCounts"] = json!(counts);
     if state == "any" || state == "dropped" {
         let shown = dropped.iter().filter(|(pool, _)| wanted(pool));
-        data["droppedTargets"] =
-            shown.map(|(pool, labels)| json!({"discoveredLabels": labels_json(labels), "scrapePool": pool})).collect();
+        data["droppedTargets"] = shown
+            .map(|(pool, labels)| json!({"discoveredLabels": labels_json(labels), "scrapePool": pool}))
+            .collect();
     }
     answer(&data)
 }
@@ -144,7 +145,8 @@ async fn targets_metadata(State(monitor): State<Arc<Monitor>>, RawQuery(raw): Ra
 }
 
 async fn scrape_pools(State(monitor): State<Arc<Monitor>>) -> ApiResult {
-    let mut pools: Vec<String> = monitor.config().file.scrape_configs.iter().map(|job| job.name().to_owned()).collect();
+    let mut pools: Vec<String> =
+        monitor.config().file.scrape_configs.iter().map(|job| job.name().to_owned()).collect();
     pools.sort();
     answer(&json!({"scrapePools": pools}))
 }
@@ -164,7 +166,13 @@ fn alert_json(alert: &ActiveAlert) -> Json {
     shown
 }
 
-fn rule_json(spec: &RuleSpec, status: &RuleStatus, state: AlertState, active: &[&ActiveAlert], with_alerts: bool) -> Json {
+fn rule_json(
+    spec: &RuleSpec,
+    status: &RuleStatus,
+    state: AlertState,
+    active: &[&ActiveAlert],
+    with_alerts: bool,
+) -> Json {
     let labels: BTreeMap<&str, &str> = spec.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let mut rule = json!({
         "name": spec.name,
@@ -198,7 +206,9 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
         "" => (true, true),
         "alert" => (true, false),
         "record" => (false, true),
-        other => return Err(ApiError::bad_data(format!("not supported value {other:?} for parameter \"type\""))),
+        other => {
+            return Err(ApiError::bad_data(format!("not supported value {other:?} for parameter \"type\"")));
+        }
     };
     let with_alerts = !matches!(params.get("exclude_alerts"), Some("true" | "1"));
     let list = |name: &'static str| -> Vec<String> { params.all(name).map(str::to_owned).collect() };
@@ -217,7 +227,9 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .enumerate()
             .filter(|(_, (spec, ..))| if spec.is_alerting() { alerting } else { recording })
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
-            .map(|(at, (spec, status, active))| rule_json(spec, status, group.state(at), &active, with_alerts))
+            .map(|(at, (spec, status, active))| {
+                rule_json(spec, status, group.state(at), &active, with_alerts)
+            })
             .collect();
         if !rules.is_empty() {
             shown.push(group_json(&group, rules));
@@ -245,14 +257,20 @@ async fn alerts(State(monitor): State<Arc<Monitor>>) -> ApiResult {
     for group in running {
         let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
         for (_, _, active) in group.rules() {
-            shown.extend(active.iter().filter(|alert| alert.state != AlertState::Inactive).map(|alert| alert_json(alert)));
+            shown.extend(
+                active
+                    .iter()
+                    .filter(|alert| alert.state != AlertState::Inactive)
+                    .map(|alert| alert_json(alert)),
+            );
         }
     }
     answer(&json!({"alerts": shown}))
 }
 
 async fn alertmanagers(State(monitor): State<Arc<Monitor>>) -> ApiResult {
-    let urls: Vec<Json> = monitor.notifier.outside_urls().into_iter().map(|url| json!({"url": url})).collect();
+    let urls: Vec<Json> =
+        monitor.notifier.outside_urls().into_iter().map(|url| json!({"url": url})).collect();
     answer(&json!({"activeAlertmanagers": urls, "droppedAlertmanagers": []}))
 }
 
@@ -268,7 +286,9 @@ async fn config(State(monitor): State<Arc<Monitor>>) -> ApiResult {
 
 async fn flags(State(monitor): State<Arc<Monitor>>) -> ApiResult {
     let options = &monitor.options;
-    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+    };
     answer(&json!({
         "config.file": path(&options.config_file),
         "storage.tsdb.path": path(&options.data_dir),
@@ -307,7 +327,9 @@ async fn runtime_info(State(monitor): State<Arc<Monitor>>) -> ApiResult {
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
 }
 
 async fn build_info() -> ApiResult {
@@ -337,8 +359,8 @@ async fn tsdb(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> A
             _ => return Err(ApiError::bad_data("limit must be a positive number up to 10000")),
         },
     };
-    let cardinality = monitor.queries.turn(crate::query::Overrides::default(), move |queries| {
-        super::cardinality::of(queries.db(), limit)
-    });
+    let cardinality = monitor
+        .queries
+        .turn(crate::query::Overrides::default(), move |queries| super::cardinality::of(queries.db(), limit));
     answer(&cardinality.await?)
 }

@@ -47,7 +47,10 @@ async fn dashboards(State(monitor): State<Arc<Monitor>>) -> Response {
     ok(&json!(monitor.dashboards.list()))
 }
 
-async fn dashboard(State(monitor): State<Arc<Monitor>>, Path(uid): Path<String>) -> Result<Response, ApiError> {
+async fn dashboard(
+    State(monitor): State<Arc<Monitor>>,
+    Path(uid): Path<String>,
+) -> Result<Response, ApiError> {
     Ok(json_response(StatusCode::OK, monitor.dashboards.get(&uid)?.to_string()))
 }
 
@@ -64,12 +67,17 @@ struct Acknowledgement {
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, ApiError> {
-    Fingerprint::parse(text).ok_or_else(|| ApiError::bad_data(format!("{text:?} is not a fingerprint: 16 hexadecimal digits")))
+    Fingerprint::parse(text)
+        .ok_or_else(|| ApiError::bad_data(format!("{text:?} is not a fingerprint: 16 hexadecimal digits")))
 }
 
 impl From<tradewatch_alert::Error> for ApiError {
     fn from(error: tradewatch_alert::Error) -> ApiError {
-        if error.is_not_found() { ApiError::not_found(error.to_string()) } else { ApiError::bad_data(error.to_string()) }
+        if error.is_not_found() {
+            ApiError::not_found(error.to_string())
+        } else {
+            ApiError::bad_data(error.to_string())
+        }
     }
 }
 
@@ -80,8 +88,8 @@ async fn acknowledge(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let id = fingerprint(&id)?;
-    let said: Acknowledgement =
-        serde_json::from_slice(&body).map_err(|error| ApiError::bad_data(format!("bad acknowledgement: {error}")))?;
+    let said: Acknowledgement = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_data(format!("bad acknowledgement: {error}")))?;
     // Whoever proved a name is known by it; without users one's word is taken.
     let by = monitor.web.login(&headers).unwrap_or(said.by);
     if by.trim().is_empty() {
@@ -89,10 +97,15 @@ async fn acknowledge(
     }
     monitor.notifier.change(|machine, now| machine.acknowledge(id, by.trim(), &said.comment, now))?;
     monitor.hub.tell_pages(Event::Alerts);
-    Ok(ok(&json!({"acknowledged": {"by": by.trim(), "at": clock::now().as_millis(), "comment": said.comment}})))
+    Ok(ok(
+        &json!({"acknowledged": {"by": by.trim(), "at": clock::now().as_millis(), "comment": said.comment}}),
+    ))
 }
 
-async fn unacknowledge(State(monitor): State<Arc<Monitor>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn unacknowledge(
+    State(monitor): State<Arc<Monitor>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let id = fingerprint(&id)?;
     monitor.notifier.change(|machine, _| machine.unacknowledge(id))?;
     monitor.hub.tell_pages(Event::Alerts);
@@ -100,7 +113,10 @@ async fn unacknowledge(State(monitor): State<Arc<Monitor>>, Path(id): Path<Strin
 }
 
 /// The ledger: what waits, and what is settled, the newest first.
-async fn notifications(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, ApiError> {
+async fn notifications(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
     let limit = Params::new(raw.as_deref(), None).limit()?.min(1_000);
     let shown = monitor.notifier.read(|machine, _| {
         let queued: Vec<Json> = machine
@@ -137,18 +153,26 @@ fn range(params: &Params, name: &'static str, default: i64) -> Result<i64, ApiEr
             .ok()
             .filter(|millis| millis.is_finite())
             .map(|millis| millis as i64)
-            .ok_or_else(|| ApiError::bad_data(format!("invalid parameter {name:?}: {text:?} is not a time in milliseconds"))),
+            .ok_or_else(|| {
+                ApiError::bad_data(format!(
+                    "invalid parameter {name:?}: {text:?} is not a time in milliseconds"
+                ))
+            }),
     }
 }
 
-async fn sessions(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, ApiError> {
+async fn sessions(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
     let params = Params::new(raw.as_deref(), None);
     let now = clock::now().as_millis();
     let (from, to) = (range(&params, "from", now - 24 * 3_600_000)?, range(&params, "to", now)?);
     let mics = &monitor.options.mics;
     let mic = params.get("mic").or(mics.first().map(String::as_str)).unwrap_or(tradewatch_calendar::CRYPTO);
     let at = |millis| {
-        jiff::Timestamp::from_millisecond(millis).map_err(|_| ApiError::bad_data(format!("{millis} is not a time in milliseconds")))
+        jiff::Timestamp::from_millisecond(millis)
+            .map_err(|_| ApiError::bad_data(format!("{millis} is not a time in milliseconds")))
     };
     let sessions = monitor.options.calendar.sessions(mic, at(from)?, at(to)?).take(SESSIONS_MAX);
     // A recess splits a session in two.
@@ -170,14 +194,20 @@ async fn sessions(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) 
     Ok(ok(&Json::Array(shown)))
 }
 
-async fn runbook(State(monitor): State<Arc<Monitor>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+async fn runbook(
+    State(monitor): State<Arc<Monitor>>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
     let mut response = monitor.runbook(&name)?.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
 
-async fn annotations(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, ApiError> {
+async fn annotations(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, ApiError> {
     let params = Params::new(raw.as_deref(), None);
     let (from, to) = (range(&params, "from", 0)?, range(&params, "to", i64::MAX)?);
     let tags: Vec<&str> = params.all("tags").filter(|tag| !tag.is_empty()).collect();
@@ -187,8 +217,8 @@ async fn annotations(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuer
 }
 
 async fn annotate(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<Response, ApiError> {
-    let annotation: Annotation =
-        serde_json::from_slice(&body).map_err(|error| ApiError::bad_data(format!("bad annotation: {error}")))?;
+    let annotation: Annotation = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_data(format!("bad annotation: {error}")))?;
     let id = monitor.annotations.add(annotation, clock::now().as_millis())?;
     Ok(ok(&json!({"id": id, "message": "Annotation added"})))
 }

@@ -7,7 +7,9 @@ use tradewatch_promql::ast::ExprKind;
 /// The tree of `expr`.
 pub fn of(expr: &Expr) -> Json {
     match &expr.kind {
-        ExprKind::Number(number) => json!({"type": "numberLiteral", "val": tradewatch_promql::format_float(number.value)}),
+        ExprKind::Number(number) => {
+            json!({"type": "numberLiteral", "val": tradewatch_promql::format_float(number.value)})
+        }
         ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
         ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": of(inner)}),
         _ => {
