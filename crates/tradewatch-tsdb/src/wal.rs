@@ -231,6 +231,9 @@ impl Wal {
     fn try_append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), (String, io::Error)> {
         if let Some((id, file, len)) = &self.dirty {
             file.set_len(*len).map_err(|e| (format!("cut {}", shown(&self.dir, *id)), e))?;
+            // A sync in between may have made durable what is cut here: the cut must become so too.
+            let unsynced = Unsynced { file: file.clone(), is_found: false };
+            self.unsynced.insert(id.number, unsynced);
             self.dirty = None;
         }
         if self.current.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max) {
