@@ -17,3 +17,4 @@ pub mod faults;
 pub mod feed;
 pub mod market;
 pub mod runtime;
+pub mod trading_platform;
