@@ -92,6 +92,22 @@ async fn a_web_configuration_that_is_wrong_names_its_place() {
     }
 }
 
+/// The headers of an answer, without following where it leads.
+async fn headers_of(server: &tradewatch_server::Server, path: &str) -> http::HeaderMap {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.addr()).await.expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.addr());
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("reads");
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let head = text.split("\r\n\r\n").next().unwrap_or("");
+    let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    pairs
+        .map(|(n, v)| (n.parse::<http::HeaderName>().expect("a name"), v.parse().expect("a value")))
+        .collect()
+}
+
 #[tokio::test]
 async fn pages_dashboards_and_runbooks_are_served() {
     let folder = Folder::new();
@@ -123,7 +139,26 @@ async fn pages_dashboards_and_runbooks_are_served() {
         get_json(&server, "/api/tradewatch/v1/sessions?mic=XNYS&from=1774000000000&to=1774600000000").await;
     assert!(sessions.as_array().is_some_and(|all| all.len() >= 4), "{sessions}");
     let page = get(&server, "/desk").await;
-    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!((page.status, page.content_type.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
+    let script = get(&server, "/app.js").await;
+    assert_eq!(
+        (script.status, script.content_type.as_str()),
+        (StatusCode::OK, "text/javascript; charset=utf-8")
+    );
+    let client = headers_of(&server, "/app.js").await;
+    let (etag, policy) =
+        (client["etag"].clone(), client["content-security-policy"].to_str().expect("text").to_owned());
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    let known = ask(
+        Method::GET,
+        &url(&server, "/app.js"),
+        &[("if-none-match", etag.to_str().expect("text").to_owned())],
+        "",
+    )
+    .await;
+    assert_eq!((known.status, known.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    let moved = headers_of(&server, "/graph?g0.expr=up+%3D%3D+0&g0.tab=1").await;
+    assert_eq!(moved["location"], "/explore?expr=up+%3D%3D+0");
     assert_eq!(get(&server, "/missing.js").await.status, StatusCode::NOT_FOUND);
     server.shutdown().await;
 }

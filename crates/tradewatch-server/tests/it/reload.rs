@@ -117,3 +117,17 @@ async fn reload_needs_its_flag() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_hangup_reloads() {
+    let folder = Folder::new();
+    let mut options = options(&folder, "");
+    options.reload_on_hangup = true;
+    let server = start(options).await;
+    folder.write("prometheus.yml", &job("127.0.0.1:1".parse().expect("an address"), ""));
+    let hangup = std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status();
+    assert!(hangup.is_ok_and(|status| status.success()));
+    eventually(|| async { if server.targets().len() == 1 { Ok(()) } else { Err("not reloaded".into()) } })
+        .await;
+    server.shutdown().await;
+}
