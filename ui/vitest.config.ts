@@ -1,3 +1,3 @@
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["test/unit/**/*.test.ts", "test/unit/**/*.test.tsx"] } });
+export default defineConfig({ test: { include: ["test/unit/**/*.test.ts"] } });

@@ -9,7 +9,7 @@ pub mod route;
 pub mod rules;
 pub mod template;
 pub mod text;
-// pub mod unittest;
+pub mod unittest;
 mod yaml;
 
 pub use alert::{Alert, Fingerprint, Severity, State};

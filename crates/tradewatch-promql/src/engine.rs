@@ -194,7 +194,7 @@ impl Engine {
         if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
             let got = kind.documented();
             return Err(EvalError::data(format!(
-                "invalid expression type {got:?} for range query, must be scalar or instant vector"
+                "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
             )));
         }
         if to < from {

@@ -129,9 +129,10 @@ impl Dir for FsDir {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         match file.try_lock() {
             Ok(()) => {
-                // The content is for the message alone; the lock itself vanishes with the process.
-                file.set_len(0)?;
-                file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+                // The content is for the message alone, and a full disk must not keep a store from opening;
+                // the lock itself vanishes with the process.
+                let pid = format!("{}\n", std::process::id());
+                let _ = file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0));
                 Ok(Lock::Held(Box::new(FsLock { _file: file })))
             }
             Err(TryLockError::WouldBlock) => {

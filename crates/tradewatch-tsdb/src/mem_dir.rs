@@ -42,7 +42,7 @@ pub struct Faults {
     pub sync_fails: bool,
     /// The bytes that all files together may take; a write beyond is done in part and fails.
     pub bytes_max: Option<u64>,
-    /// Every write of a file fails before anything is written.
+    /// Every write of a file fails, before anything or after everything was written.
     pub write_fails: bool,
     /// Cutting a file fails.
     pub set_len_fails: bool,
@@ -346,7 +346,8 @@ impl DirFile for MemFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.dir.living()?;
-        if state.faults.write_fails {
+        let fails = state.faults.write_fails;
+        if fails && state.below(2) == 0 {
             return Err(io::Error::other("input/output error"));
         }
         let total = state.total_bytes();
@@ -356,7 +357,11 @@ impl DirFile for MemFile {
         let fits = bytes.len() - (grows.saturating_sub(room) as usize).min(bytes.len());
         put(&mut content.current, offset, &bytes[..fits]);
         content.pending.push(Change::Write { offset, bytes: bytes[..fits].to_vec() });
-        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        match fits < bytes.len() {
+            _ if fails => Err(io::Error::other("input/output error")),
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -66,6 +66,9 @@ pub struct Wal {
     /// Closed segments, and the current one, that hold something not synced yet.
     unsynced: BTreeMap<u64, Unsynced>,
     are_names_unsynced: bool,
+    /// The segment behind whose last whole record a failed write left something that could not be cut off.
+    /// Nothing is written before it is: what was refused must not come before what was committed later.
+    dirty: Option<(FileId, Arc<dyn DirFile>, u64)>,
     segments: BTreeMap<u64, u64>,
     checkpoint: Option<(u64, u64)>,
     pub failure: Option<Failure>,
@@ -91,8 +94,6 @@ struct Segment {
     file: Arc<dyn DirFile>,
     /// The bytes that hold whole records.
     len: u64,
-    /// Something lies behind `len` that a failed write left.
-    is_tail_dirty: bool,
 }
 
 impl Wal {
@@ -119,6 +120,7 @@ impl Wal {
             next_seq: 1,
             unsynced: BTreeMap::new(),
             are_names_unsynced: true,
+            dirty: None,
             segments: BTreeMap::new(),
             checkpoint: None,
             failure: None,
@@ -227,6 +229,10 @@ impl Wal {
     }
 
     fn try_append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), (String, io::Error)> {
+        if let Some((id, file, len)) = &self.dirty {
+            file.set_len(*len).map_err(|e| (format!("cut {}", shown(&self.dir, *id)), e))?;
+            self.dirty = None;
+        }
         if self.current.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max) {
             self.current = None; // It stays among the unsynced.
         }
@@ -239,14 +245,9 @@ impl Wal {
             self.next_number += 1;
             self.are_names_unsynced = true;
             self.segments.insert(id.number, 0);
-            self.current = Some(Segment { id, file, len: 0, is_tail_dirty: false });
+            self.current = Some(Segment { id, file, len: 0 });
         }
         let segment = self.current.as_mut().expect("made above");
-        let name = || format!("write {}/{}", self.dir.place(), file_name(segment.id));
-        if segment.is_tail_dirty {
-            segment.file.set_len(segment.len).map_err(|e| (name(), e))?;
-            segment.is_tail_dirty = false;
-        }
         let mut bytes = Vec::with_capacity(payload.len() + 64);
         if segment.len == 0 {
             bytes.extend_from_slice(&segment.id.header());
@@ -257,8 +258,10 @@ impl Wal {
         self.unsynced.insert(segment.id.number, unsynced);
         if let Err(error) = segment.file.write_at(segment.len, &bytes) {
             // Cut at once, so that a restart now finds no half record; if that fails too, before the next write.
-            segment.is_tail_dirty = segment.file.set_len(segment.len).is_err();
-            return Err((name(), error));
+            if segment.file.set_len(segment.len).is_err() {
+                self.dirty = Some((segment.id, segment.file.clone(), segment.len));
+            }
+            return Err((format!("write {}", shown(&self.dir, segment.id)), error));
         }
         segment.len += bytes.len() as u64;
         self.segments.insert(segment.id.number, segment.len);
@@ -304,6 +307,7 @@ impl Wal {
 
     /// Drops what a finished checkpoint replaces; `failed_syncs` is their number when it began.
     pub fn finish_checkpoint(&mut self, number: u64, len: u64, failed_syncs: u64) {
+        self.dirty.take_if(|(id, ..)| id.number < number);
         let kept = self.segments.split_off(&number);
         let replaced: Vec<u64> = std::mem::replace(&mut self.segments, kept).into_keys().collect();
         for number in replaced {

@@ -44,7 +44,7 @@ export function heatCells(t: Float64Array, columns: readonly Column[]): Pick<Hea
   return { t, bounds: rows.map((row) => row.bound), cells, max };
 }
 
-const LEFT = 52;
+const LEFT = 62;
 const BOTTOM = 20;
 
 export class Heatmap {

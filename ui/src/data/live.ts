@@ -40,7 +40,7 @@ export class Subscription {
   error: string | null = null;
   /** At least one full frame has come. */
   ready = false;
-  /** Local time of the last frame. */
+  /** Time of the last frame on the server's clock. */
   receivedAt = 0;
   readonly listeners = new Set<Listener>();
   users = 0;
@@ -58,9 +58,9 @@ export class Subscription {
   }
 }
 
-/** The data are old after three steps, and never before five seconds: a slow scrape is not an outage. */
+/** Data are old when two columns in a row are missing, and never before five seconds: a slow scrape is not an outage. */
 export function staleAfter(stepMs: number): number {
-  return Math.max(5000, 3 * stepMs);
+  return Math.max(5000, 2 * stepMs);
 }
 
 const BACKOFF_FIRST_MS = 250;
@@ -196,15 +196,16 @@ class Live {
   private receiveFrame(frame: WireFrame & { id: string }): void {
     const subscription = this.subscriptions.get(frame.id);
     if (!subscription) return;
+    const first = !subscription.ready;
     subscription.error = null;
     subscription.ready = true;
-    subscription.receivedAt = Date.now();
+    subscription.receivedAt = this.now();
     subscription.buffer.apply(frame);
     const newest = subscription.buffer.newest;
-    if (newest !== null) {
-      if (!subscription.query.instant) subscription.buffer.trim(newest - subscription.query.rangeMs - subscription.query.stepMs);
-      if (newestSample.peek() === null || newest > newestSample.peek()!) newestSample.value = newest;
-    }
+    if (newest !== null && !subscription.query.instant) subscription.buffer.trim(newest - subscription.query.rangeMs - subscription.query.stepMs);
+    // After the first, a frame comes because a scrape has committed: what it says holds now, whatever its column is called.
+    const at = first ? newest : subscription.receivedAt;
+    if (at !== null && (newestSample.peek() === null || at > newestSample.peek()!)) newestSample.value = at;
     this.tell(subscription);
   }
 

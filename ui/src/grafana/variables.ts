@@ -43,6 +43,7 @@ export function interpolate(text: string, values: Values, builtIns: BuiltIns | n
     const state = values[name];
     if (!state) return whole;
     const { definition } = state;
+    if (state.all && where === "text" && !format && !oldFormat) return "All";
     if (state.all && definition?.allValue) return definition.allValue;
     return shape(state.values, format ?? oldFormat, where, Boolean(definition?.multi || definition?.includeAll));
   });

@@ -3,12 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { getJson, prom, type Annotation, type PromResult, type Session } from "../data/api";
 import { marketClock, serverNow } from "../data/live";
+import { SHADED_MIC, sessionsOf } from "../data/sessions";
 import type { Span } from "../chart/timechart";
 import type { AnnotationQuery } from "../grafana/model";
 import { color } from "../chart/palette";
 
-/** The exchange whose hours are shaded; a crypto venue never closes. */
-export const SHADED_MIC = "XNYS";
 const REFRESH_MS = 30_000;
 
 export function closedSpans(sessions: readonly Session[], from: number, to: number): Span[] {
@@ -21,10 +20,6 @@ export function closedSpans(sessions: readonly Session[], from: number, to: numb
   }
   if (at < to) out.push({ from: at, to });
   return out;
-}
-
-export async function sessionsOf(mic: string, from: number, to: number): Promise<Session[]> {
-  return getJson<Session[]>(`/api/tradewatch/v1/sessions?from=${Math.round(from)}&to=${Math.round(to)}&mic=${encodeURIComponent(mic)}`);
 }
 
 /** Closed hours of the range and an hour beyond it; asked again now and then, and when a market opens or shuts. */

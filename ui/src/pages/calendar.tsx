@@ -1,18 +1,14 @@
 // Trading sessions: what is open now, for how long, and what comes.
 
-import { useEffect, useState } from "preact/hooks";
-import type { Session } from "../data/api";
 import { marketClock, serverNow } from "../data/live";
 import { countdown, dateTime, timeOfDay } from "../format/time";
 import { dateParts } from "../format/units";
 import { ErrorBox } from "../panels/frame";
 import { zone, zoneName } from "../shell/settings";
-import { sessionsOf } from "./backdrop";
+import { DAYS_AHEAD, DAYS_BACK, nextChange, useSessions } from "../data/sessions";
 import { PageHead, State, useTitle } from "./page";
 
 const DAY_MS = 86_400_000;
-const DAYS_BACK = 2;
-const DAYS_AHEAD = 8;
 const KNOWN: Record<string, string> = { XNYS: "New York Stock Exchange", XNAS: "Nasdaq", CRYPTO: "Crypto, round the clock", XLON: "London Stock Exchange", XETR: "Xetra", XTKS: "Tokyo Stock Exchange" };
 
 export function CalendarPage() {
@@ -29,27 +25,6 @@ export function CalendarPage() {
   );
 }
 
-export function nextChange(sessions: readonly Session[], now: number): { at: number; what: "opens" | "closes" } | null {
-  for (const session of [...sessions].sort((a, b) => a.open_ms - b.open_ms)) {
-    if (now < session.open_ms) return { at: session.open_ms, what: "opens" };
-    if (now < session.close_ms) return { at: session.close_ms, what: "closes" };
-  }
-  return null;
-}
-
-export function useSessions(mic: string): { sessions: Session[] | null; error: string | null } {
-  const [state, setState] = useState<{ sessions: Session[] | null; error: string | null }>({ sessions: null, error: null });
-  const day = Math.floor(serverNow.value / 3_600_000);
-  const clock = marketClock.value[mic];
-  useEffect(() => {
-    const now = serverNow.peek();
-    sessionsOf(mic, now - DAYS_BACK * DAY_MS, now + DAYS_AHEAD * DAY_MS).then(
-      (sessions) => setState({ sessions, error: null }),
-      (cause: Error) => setState({ sessions: null, error: cause.message }),
-    );
-  }, [mic, day, clock]);
-  return state;
-}
 
 function Venue({ mic, state }: { mic: string; state: string | null }) {
   const { sessions, error } = useSessions(mic);
@@ -100,7 +75,7 @@ function Venue({ mic, state }: { mic: string; state: string | null }) {
           })}
         </div>
       )}
-      {change && <p class="dim venue-next">{change.what} {dateTime(change.at, zoneId)}</p>}
+      {change && !far && <p class="dim venue-next">{change.what} {dateTime(change.at, zoneId)}</p>}
     </section>
   );
 }

@@ -11,11 +11,11 @@ import { ALL, interpolate, loadVariables, valuesOf, type Values, type VariableSt
 import { learnScrapeInterval, scrapeMs, titleOf, type PageContext } from "../panels/context";
 import { ErrorBox } from "../panels/frame";
 import { PanelView } from "../panels/panel";
-import { param, path, search, setParams } from "../shell/router";
+import { param, search, setParams } from "../shell/router";
 import { RefreshPicker, TimePicker } from "../shell/timepicker";
 import { useKeys } from "../shell/keys";
 import { safeLink } from "../panels/table";
-import { closedSpans, useClosed, useNotes } from "./backdrop";
+import { useClosed, useNotes } from "./backdrop";
 import { PageHead, useTitle } from "./page";
 
 const ROW_PX = 30;
@@ -98,7 +98,7 @@ export function DashboardView({ dashboard }: { dashboard: Dashboard }) {
   const notes = useNotes(rangeMs, fixed, dashboard.annotations);
   const onZoom = (from: number, to: number) => setParams({ from: String(from), to: String(to) });
   const page = useMemo<PageContext>(
-    () => ({ window: ticking, values, dashboard: dashboard.title, syncKey: dashboard.graphTooltip > 0 || true ? `dash-${dashboard.uid}` : undefined, closed, notes, onZoom }),
+    () => ({ window: ticking, values, dashboard: dashboard.title, syncKey: `dash-${dashboard.uid}`, closed, notes, onZoom }),
     [ticking, values, closed, notes, dashboard, scrapeMs.value],
   );
   useKeys(
@@ -316,7 +316,7 @@ function Section({ section, page, width }: { section: SectionModel; page: PageCo
           <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
             <span class="row-mark" aria-hidden="true">{open ? "▾" : "▸"}</span>
             {titleOf(section.row, page) || "Row"}
-            {!open && <span class="dim"> {section.panels.length} panels</span>}
+            {!open && <span class="dim"> {section.panels.length} {section.panels.length === 1 ? "panel" : "panels"}</span>}
           </button>
         </h2>
       )}
@@ -336,5 +336,3 @@ function Section({ section, page, width }: { section: SectionModel; page: PageCo
     </div>
   );
 }
-
-export { closedSpans, path };

@@ -19,8 +19,8 @@ import { color } from "../chart/palette";
 import { zone } from "../shell/settings";
 import { useEffect } from "preact/hooks";
 import { isOpen, severityRank, sortAlerts, useAlerts } from "../data/alerts";
-import { SHADED_MIC, useClosed, useNotes } from "./backdrop";
-import { nextChange, useSessions } from "./calendar";
+import { useClosed, useNotes } from "./backdrop";
+import { nextChange, SHADED_MIC, useSessions } from "../data/sessions";
 import { NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
 import { PageHead, Sign, State, useTitle } from "./page";
 import { instant, list } from "../data/api";
@@ -154,9 +154,9 @@ function ModeTile({ now }: { now: Now }) {
   const value = now.get("dryRun");
   if (Number.isNaN(value)) return <Tile label="Mode" tone="warn"><Absent now={now} what="dryRun" /></Tile>;
   return value > 0 ? (
-    <Tile label="Mode" tone="warn"><span class="tile-value"><State tone="warn">Dry run</State></span><span class="tile-sub">orders are logged, not sent</span></Tile>
+    <Tile label="Mode" tone="warn"><span class="tile-value"><State tone="warn">Dry run</State></span><span class="tile-sub">orders are not sent</span></Tile>
   ) : (
-    <Tile label="Mode"><span class="tile-value"><State tone="info">Paper</State></span><span class="tile-sub">orders go to the paper broker</span></Tile>
+    <Tile label="Mode"><span class="tile-value"><State tone="info">Paper</State></span><span class="tile-sub">to the paper broker</span></Tile>
   );
 }
 
@@ -256,7 +256,7 @@ function OrdersTile({ now }: { now: Now }) {
   return (
     <Tile label="Open orders" tone={mismatches > 0 ? "bad" : "none"}>
       <span class="tile-value tabular">{toFixed(value, 0)}</span>
-      <span class="tile-sub">{Number.isNaN(mismatches) ? "" : mismatches > 0 ? <span class="bad">✕ {mismatches} positions differ from the broker</span> : "positions agree with the broker"}</span>
+      <span class="tile-sub">{Number.isNaN(mismatches) ? "" : mismatches > 0 ? <span class="bad">✕ {mismatches} positions differ</span> : "reconciled with broker"}</span>
     </Tile>
   );
 }

@@ -120,10 +120,10 @@ function panelFor(exprs: readonly string[], type: string, stacked: boolean): Pan
     type,
     title: exprs.length === 1 ? exprs[0]! : `${exprs.length} queries`,
     gridPos: { x: 0, y: 0, w: 24, h: 12 },
-    targets: exprs.map((expr, i) => ({ refId: String.fromCharCode(65 + i), expr, format: type === "table" ? "table" : undefined, instant: type === "table" })),
+    targets: exprs.map((expr, i) => ({ refId: String.fromCharCode(65 + i), expr, legendFormat: "__short", format: type === "table" ? "table" : undefined, instant: type === "table" })),
     options: { legend: { showLegend: true, displayMode: "table", placement: "bottom", calcs: ["lastNotNull", "min", "max", "mean"] }, tooltip: { mode: "multi", sort: "desc" } },
     fieldConfig: {
-      defaults: { unit: unitFor(exprs), custom: { fillOpacity: stacked ? 40 : exprs.length === 1 ? 6 : 0, lineWidth: 1.25, stacking: { mode: stacked ? "normal" : "none", group: "A" } } },
+      defaults: { unit: unitFor(exprs), custom: { fillOpacity: stacked ? 40 : 0, lineWidth: 1.25, stacking: { mode: stacked ? "normal" : "none", group: "A" } } },
       overrides: [],
     },
     transformations: [],

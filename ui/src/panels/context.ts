@@ -85,12 +85,13 @@ export function fieldsOf(panel: Panel, source: Source, page: PageContext): Field
     const target = panel.targets.find((one) => one.refId === state.spec.refId);
     const legend = target?.legendFormat ? interpolate(target.legendFormat, values, null, "text") : undefined;
     const { t, columns } = state.buffer.view();
+    const differing = distinguishing(columns.map((column) => column.labels));
     const sorted = [...columns].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
     for (const column of sorted) {
       const from = state.spec.instant ? Math.max(0, t.length - 1) : 0;
       const own = column.values.subarray(from);
       if (state.spec.instant && (own.length === 0 || (Number.isNaN(own[0]!) && !column.sawNaN))) continue;
-      const name = autoName(legend, column.labels, state.spec.expr, columns.length === 1 ? undefined : columns.map((c) => c.labels));
+      const name = autoName(legend, column.labels, state.spec.expr, differing);
       const field = resolveField({ name, labels: column.labels, refId: state.spec.refId, index: out.length }, panel.fieldConfig.defaults, panel.fieldConfig.overrides);
       out.push({ field, t: t.subarray(from), values: own, sawNaN: column.sawNaN, key: `${state.spec.refId}\u0000${column.key}` });
     }
@@ -98,16 +99,24 @@ export function fieldsOf(panel: Panel, source: Source, page: PageContext): Field
   return out;
 }
 
-/** `__auto`: what distinguishes the series, or the query itself when it gives one series without labels. */
-function autoName(format: string | undefined, labels: Record<string, string>, expr: string, all: Record<string, string>[] | undefined): string {
-  if (format && format !== "__auto") return legendName(format, labels, expr);
+/** The labels in which the series of one query differ; null when there is only one series. */
+function distinguishing(all: readonly Record<string, string>[]): Set<string> | null {
+  const first = all[0];
+  if (!first || all.length < 2) return null;
+  const names = new Set(all.flatMap((labels) => Object.keys(labels)));
+  return new Set([...names].filter((name) => all.some((labels) => labels[name] !== first[name])));
+}
+
+/** `__auto` and `__short`: what tells a series from the others. What all of them share would only hide it. */
+function autoName(format: string | undefined, labels: Record<string, string>, expr: string, differing: Set<string> | null): string {
+  if (format && format !== "__auto" && format !== "__short") return legendName(format, labels, expr);
   if (format === "__auto") {
     const names = Object.keys(labels);
     if (names.length === 1) return labels[names[0]!]!;
-    if (all) {
-      const differing = names.filter((name) => name !== "__name__" && all.some((other) => other[name] !== labels[name]));
-      if (differing.length === 1) return labels[differing[0]!]!;
-    }
+    if (differing?.size === 1) return labels[[...differing][0]!] ?? promName(labels);
+  }
+  if (format === "__short" && differing?.size) {
+    return promName(Object.fromEntries(Object.entries(labels).filter(([name]) => name === "__name__" || differing.has(name))));
   }
   return promName(labels) || expr;
 }

@@ -87,6 +87,8 @@ function readList(lines: string[], from: number): [Block, number] {
     if (!match || match[1]!.length !== indent || /\d/.test(match[2]!) !== ordered) break;
     const text = [match[3]!];
     const inner: string[] = [];
+    // What belongs to an item is indented as far as its text.
+    const width = indent + match[2]!.length + 1;
     for (i += 1; i < lines.length; i++) {
       const line = lines[i]!;
       const deeper = line.startsWith(" ".repeat(indent + 2));
@@ -94,7 +96,7 @@ function readList(lines: string[], from: number): [Block, number] {
         const follows = lines.slice(i + 1).find((l) => l.trim() !== "");
         if (!follows?.startsWith(" ".repeat(indent + 2))) break;
         inner.push("");
-      } else if (deeper && (ITEM.test(line) || FENCE.test(line.trim()) || inner.length > 0)) inner.push(line.slice(Math.min(indent + 2, line.length - line.trimStart().length)));
+      } else if (deeper && (ITEM.test(line) || FENCE.test(line.trim()) || inner.length > 0)) inner.push(line.slice(Math.min(width, line.length - line.trimStart().length)));
       else if (deeper || !(ITEM.test(line) || FENCE.test(line) || /^#/.test(line))) text.push(line.trim());
       else break;
     }
@@ -176,7 +178,7 @@ function task(text: string): ComponentChildren {
   return <>{box[1] === " " ? "☐ " : "☑ "}{inline(box[2]!)}</>;
 }
 
-const INLINE = /(`+)(.+?)\1|!\[([^\]]*)\]\(([^)\s]+)[^)]*\)|\[([^\]]+)\]\(([^)\s]+)(?:\s+"[^"]*")?\)|<(https?:\/\/[^>\s]+)>|(\*\*|__)(?=\S)(.+?)(?<=\S)\8|(\*|_)(?=\S)(.+?)(?<=\S)\10(?!\w)|~~(.+?)~~|\\([\\`*_{}[\]()#+\-.!|<>])|(?<![\w"=(])(https?:\/\/[^\s<>)]+[^\s<>).,;:])|( {2,}\n)/gs;
+const INLINE = /(`+)(.+?)\1|!\[([^\]]*)\]\(([^)\s]+)[^)]*\)|\[([^\]]+)\]\(((?:[^()\s]|\([^()\s]*\))+)(?:\s+"[^"]*")?\)|<(https?:\/\/[^>\s]+)>|(\*\*|__)(?=\S)(.+?)(?<=\S)\8|(\*|_)(?=\S)(.+?)(?<=\S)\10(?!\w)|~~(.+?)~~|\\([\\`*_{}[\]()#+\-.!|<>])|(?<![\w"=(])(https?:\/\/[^\s<>)]+[^\s<>).,;:])|( {2,}\n)/gs;
 
 function inline(text: string): ComponentChildren {
   const out: ComponentChildren[] = [];

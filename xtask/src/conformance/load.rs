@@ -49,7 +49,7 @@ impl Store {
         appender.commit().map(drop).map_err(|e| e.to_string())
     }
 
-    /// Prometheus' store looks for resets when it appends and gives its findings back with the samples.
+    /// Prometheus' store looks for resets when it appends, and says with a sample where it found none.
     fn mark_resets(&mut self, labels: &Labels, sample: &mut Sample) {
         let Value::Histogram(histogram) = &mut sample.value else {
             self.last.remove(labels);
@@ -58,20 +58,18 @@ impl Store {
         let before = self.last.get(labels).filter(|h| h.counter_reset_hint != CounterResetHint::Gauge);
         let mut plain = (**histogram).clone();
         plain.counter_reset_hint = CounterResetHint::Unknown;
+        // A reset or another layout begins another chunk, and of its first sample nothing is said.
         let hint = match (histogram.counter_reset_hint, before) {
-            (hint @ (CounterResetHint::Gauge | CounterResetHint::Reset), _) => hint,
-            (_, None) => CounterResetHint::Unknown,
-            (_, Some(before)) if plain.count < before.count => CounterResetHint::Reset,
-            // Another layout begins another chunk, and of its first sample nothing is known.
-            (_, Some(before))
-                if plain.schema != before.schema
-                    || plain.zero_threshold != before.zero_threshold
-                    || plain.custom_values != before.custom_values =>
+            (CounterResetHint::Gauge, _) => CounterResetHint::Gauge,
+            (CounterResetHint::Unknown | CounterResetHint::NotReset, Some(before))
+                if plain.schema == before.schema
+                    && plain.zero_threshold == before.zero_threshold
+                    && plain.custom_values == before.custom_values
+                    && !plain.detect_reset(before) =>
             {
-                CounterResetHint::Unknown
+                CounterResetHint::NotReset
             }
-            (_, Some(before)) if plain.detect_reset(before) => CounterResetHint::Reset,
-            (_, Some(_)) => CounterResetHint::NotReset,
+            _ => CounterResetHint::Unknown,
         };
         if tradewatch_tsdb::is_stale(histogram.sum) {
             self.last.remove(labels);

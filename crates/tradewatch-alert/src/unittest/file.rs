@@ -79,7 +79,8 @@ fn read(root: &Node, reader: &mut Reader<'_>) -> File {
         file.rule_files = reader.texts(node, "rule_files");
     }
     if let Some(node) = fields.take("evaluation_interval") {
-        file.interval = reader.duration(node, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(INTERVAL);
+        file.interval =
+            reader.duration(node, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(INTERVAL);
     }
     if let Some(node) = fields.take("group_eval_order") {
         for name in reader.texts(node, "group_eval_order") {
@@ -174,7 +175,11 @@ fn read_series(node: &Node, reader: &mut Reader<'_>) -> Option<Input> {
                 (_, Some(node)) => node.locate(reader.source, offset.saturating_sub(series.len() + 1)),
                 _ => (node.line, node.column),
             };
-            reader.error_at(at, format!("parse error: {}", error.message()), format!("in: {series} {values}"));
+            reader.error_at(
+                at,
+                format!("parse error: {}", error.message()),
+                format!("in: {series} {values}"),
+            );
             None
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tradewatch_promql::series::format_histogram;
 use tradewatch_promql::{Engine, EngineOptions};
-use tradewatch_tsdb::{Db, Labels, Sample, Timestamp, Value};
+use tradewatch_tsdb::histogram::CounterResetHint;
+use tradewatch_tsdb::{Db, Histogram, Labels, Sample, Timestamp, Value};
 
 use crate::alert::State;
 use crate::duration;
@@ -82,13 +83,14 @@ pub fn run(path: &str, text: &str, load: Load<'_>) -> Report {
     }
     for test in &file.tests {
         report.tests += 1;
-        report.errors.extend(Run::new(&file, test, &parsed).run());
+        report.errors.extend(Run::new(path, &file, test, &parsed).run());
     }
     report
 }
 
 /// One test under way.
 struct Run<'a> {
+    path: &'a str,
     file: &'a File,
     test: &'a Test,
     groups: Vec<Group>,
@@ -96,11 +98,13 @@ struct Run<'a> {
     engine: Engine,
     /// The next point of each input series.
     next: Vec<usize>,
+    /// The last point of each.
+    last: Vec<Option<Value>>,
     errors: Vec<String>,
 }
 
 impl<'a> Run<'a> {
-    fn new(file: &'a File, test: &'a Test, rule_files: &[RuleFile]) -> Run<'a> {
+    fn new(path: &'a str, file: &'a File, test: &'a Test, rule_files: &[RuleFile]) -> Run<'a> {
         let options = EngineOptions { subquery_step: file.interval, ..EngineOptions::default() };
         let db = Db::in_memory();
         let engine = Engine::new(options.clone());
@@ -112,7 +116,17 @@ impl<'a> Run<'a> {
         };
         let mut groups: Vec<Group> = rule_files.iter().flat_map(of_file).collect();
         groups.sort_by_key(|group| file.order.iter().position(|name| name == group.name()).unwrap_or(0));
-        Run { file, test, groups, around, engine, next: vec![0; test.series.len()], errors: Vec::new() }
+        Run {
+            path,
+            file,
+            test,
+            groups,
+            around,
+            engine,
+            next: vec![0; test.series.len()],
+            last: vec![None; test.series.len()],
+            errors: Vec::new(),
+        }
     }
 
     fn run(mut self) -> Vec<String> {
@@ -145,7 +159,7 @@ impl<'a> Run<'a> {
     /// Appends the points of the input series up to `now`.
     fn load(&mut self, now: Timestamp) {
         let mut appender = self.around.db.appender();
-        for (input, next) in self.test.series.iter().zip(&mut self.next) {
+        for ((input, next), last) in self.test.series.iter().zip(&mut self.next).zip(&mut self.last) {
             let id = appender.series(&input.labels);
             while let Some(point) = input.points.get(*next) {
                 let ts = self.test.start + self.test.interval.saturating_mul(*next as u32);
@@ -153,7 +167,11 @@ impl<'a> Run<'a> {
                     break;
                 }
                 *next += 1;
-                let Some(value) = point.value.clone() else { continue };
+                let Some(mut value) = point.value.clone() else { continue };
+                if let Value::Histogram(histogram) = &mut value {
+                    hint(histogram, last);
+                }
+                *last = Some(value.clone());
                 if let Err(error) = appender.append_sample(id, Sample { ts, value, start: None }) {
                     self.errors.push(format!("    series {}: {error}", input.labels));
                 }
@@ -178,8 +196,13 @@ impl<'a> Run<'a> {
         self.errors.len() == before
     }
 
-    fn title(&self) -> String {
-        if self.test.name.is_empty() { String::new() } else { format!("    name: {},\n", self.test.name) }
+    /// The head of a failure: the place, which promtool does not name, and the test's name.
+    fn title(&self, line: usize) -> String {
+        let name = match self.test.name.as_str() {
+            "" => String::new(),
+            name => format!("    name: {name},\n"),
+        };
+        format!("    at {}:{line}\n{name}", self.path)
     }
 
     fn check_alerts(&mut self, at: Duration) {
@@ -202,7 +225,7 @@ impl<'a> Run<'a> {
             }
             self.errors.push(format!(
                 "{}    alertname: {}, time: {}, \n        exp:{}, \n        got:{}",
-                self.title(),
+                self.title(test.line),
                 test.name,
                 duration::format(test.at),
                 indent(&show_alerts(&expected), "            "),
@@ -213,7 +236,10 @@ impl<'a> Run<'a> {
 
     fn check_expr(&self, test: &ExprTest) -> Option<String> {
         let time = duration::format(test.at);
-        let failed = |error: String| Some(format!("    expr: {:?}, time: {time}, err: {error}", test.expr));
+        let failed = |error: String| {
+            let title = self.title(test.line);
+            Some(format!("{title}    expr: {:?}, time: {time}, err: {error}", test.expr))
+        };
         let expr = match tradewatch_promql::parse(&test.expr) {
             Ok(expr) => expr,
             Err(error) => return failed(error.to_string()),
@@ -237,7 +263,7 @@ impl<'a> Run<'a> {
         }
         Some(format!(
             "{}    expr: {:?}, time: {time},\n        exp: {}\n        got: {}",
-            self.title(),
+            self.title(test.line),
             test.expr,
             show_samples(&expected),
             show_samples(&got)
@@ -253,6 +279,17 @@ impl<'a> Run<'a> {
             (Value::Histogram(a), Value::Histogram(b)) => format_histogram(a) == format_histogram(b),
             _ => false,
         }
+    }
+}
+
+/// Prometheus' store notes for each histogram whether its counters were reset since the one before,
+/// and unit tests compare the note.
+fn hint(histogram: &mut Arc<Histogram>, last: &Option<Value>) {
+    let Some(Value::Histogram(before)) = last else { return };
+    if histogram.counter_reset_hint == CounterResetHint::Unknown {
+        let reset = histogram.detect_reset(before);
+        let hint = if reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
+        Arc::make_mut(histogram).counter_reset_hint = hint;
     }
 }
 

@@ -4,4 +4,5 @@ mod files;
 mod groups;
 mod pipeline;
 mod restore;
+mod unit_tests;
 mod world;

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // Tests of services that own their clock.
 
 mod catalog;
+mod gateway;
 mod market_data;
 mod real;
 mod servers;

@@ -13,7 +13,7 @@ use crate::ast::*;
 use crate::engine::{EvalError, Result};
 use crate::error::Span;
 use crate::frame::{Cell, Frame, Grid, is_absent};
-use crate::number::{format_float, kahan_inc};
+use crate::number::{format_float, format_g, kahan_inc};
 
 impl Evaluator<'_> {
     pub fn aggregate(&mut self, a: &Aggregate, span: Span, grid: &Grid) -> Result<Frame> {
@@ -290,10 +290,10 @@ impl Evaluator<'_> {
                 return Err(EvalError::data("Parameter value is NaN"));
             }
             if min <= i64::MIN as f64 {
-                return Err(EvalError::data(format!("Scalar value {min} underflows int64")));
+                return Err(EvalError::data(format!("Scalar value {} underflows int64", format_g(min))));
             }
             if max >= i64::MAX as f64 {
-                return Err(EvalError::data(format!("Scalar value {max} overflows int64")));
+                return Err(EvalError::data(format!("Scalar value {} overflows int64", format_g(max))));
             }
         }
         let mut groups = Groups::new(Key { names: &a.grouping, only: !a.without });

@@ -6,7 +6,7 @@ use tradewatch_tsdb::histogram::Bucket;
 use tradewatch_tsdb::{Histogram, Labels};
 
 use super::labels::text_of;
-use super::{Evaluator, Out, metric_name};
+use super::{Buckets, Evaluator, Out, metric_name};
 use crate::annotate::{Annotations, Monotonicity};
 use crate::ast::*;
 use crate::engine::{EvalError, Result};
@@ -34,6 +34,15 @@ struct Sorted {
 
 impl Evaluator<'_> {
     pub fn histogram_function(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
+        let inside = match call.function.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => Buckets::Skip,
+            "histogram_stdvar" | "histogram_stddev" => self.buckets,
+            _ => Buckets::Needed,
+        };
+        self.with_buckets(inside, |evaluator| evaluator.histogram_function_inside(call, grid))
+    }
+
+    fn histogram_function_inside(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
         match call.function.name {
             "histogram_count" => self.map_histograms(&call.args[0], grid, |h| h.count),
             "histogram_sum" => self.map_histograms(&call.args[0], grid, |h| h.sum),

@@ -47,6 +47,17 @@ pub(crate) struct Evaluator<'a> {
     pub samples_read: usize,
     /// Samples held or once held, against the limit.
     charged: usize,
+    pub buckets: Buckets,
+}
+
+/// Whether selectors have to read the buckets of histograms.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Buckets {
+    Read,
+    /// Inside a function that needs counts and sums only.
+    Skip,
+    /// Inside something that needs them, whatever else stands in between.
+    Needed,
 }
 
 impl<'a> Evaluator<'a> {
@@ -59,7 +70,19 @@ impl<'a> Evaluator<'a> {
             series_read: 0,
             samples_read: 0,
             charged: 0,
+            buckets: Buckets::Read,
         }
+    }
+
+    /// Evaluates something with buckets as needed there.
+    pub fn with_buckets<T>(&mut self, inside: Buckets, eval: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.buckets;
+        if before != Buckets::Needed {
+            self.buckets = inside;
+        }
+        let result = eval(self);
+        self.buckets = before;
+        result
     }
 
     pub fn lookback_ms(&self) -> i64 {
@@ -134,9 +157,15 @@ impl<'a> Evaluator<'a> {
             chain.push((binary, leaf.span));
             leaf = &binary.lhs;
         }
-        let mut lhs = self.eval(leaf, grid)?;
-        for (binary, span) in chain.into_iter().rev() {
-            let rhs = self.eval(&binary.rhs, grid)?;
+        let trims =
+            |(binary, _): &(&Box<Binary>, _)| matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        // What stands inside of the outermost trimming operator needs buckets.
+        let trimmed = chain.iter().position(trims).unwrap_or(chain.len());
+        let inside = |at: usize, current| if at > trimmed { Buckets::Needed } else { current };
+        let current = self.buckets;
+        let mut lhs = self.with_buckets(inside(chain.len(), current), |e| e.eval(leaf, grid))?;
+        for (at, (binary, span)) in chain.into_iter().enumerate().rev() {
+            let rhs = self.with_buckets(inside(at + 1, current), |e| e.eval(&binary.rhs, grid))?;
             lhs = self.binary(binary, span, lhs, rhs, grid)?;
         }
         Ok(lhs)

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tradewatch_tsdb::histogram::CounterResetHint;
-use tradewatch_tsdb::{Matcher, Sample, Series, Timestamp, Value};
+use tradewatch_tsdb::{Histogram, Matcher, Sample, Series, Timestamp, Value};
 
 use super::windows::{HistogramPoints, Points, RangeSeries};
-use super::{Evaluator, Out};
+use super::{Buckets, Evaluator, Out};
 use crate::ast::*;
 use crate::duration::Extent;
 use crate::engine::{EvalError, Result};
@@ -71,7 +71,7 @@ impl Evaluator<'_> {
     pub fn select(&mut self, matchers: &[Matcher], from: i64, to: i64) -> Result<Vec<Series>> {
         let (from, to) = (Timestamp::from_millis(from), Timestamp::from_millis(to));
         let budget = self.options.samples_max.saturating_sub(self.samples_read);
-        let series = self.db.select_bounded(matchers, from, to, budget).map_err(|error| {
+        let mut series = self.db.select_bounded(matchers, from, to, budget).map_err(|error| {
             if error.is_too_many_samples() {
                 let max = self.options.samples_max;
                 return EvalError::limit(format!(
@@ -91,6 +91,9 @@ impl Evaluator<'_> {
         self.series_read += series.len();
         self.samples_read += samples;
         self.charge(samples)?;
+        if self.buckets == Buckets::Skip {
+            series.iter_mut().for_each(skip_buckets);
+        }
         Ok(series)
     }
 
@@ -186,7 +189,7 @@ impl Evaluator<'_> {
                 )));
             }
             let inner = Grid { start, step, steps };
-            match self.eval(&s.expr, &inner)? {
+            match self.with_buckets(Buckets::Needed, |e| e.eval(&s.expr, &inner))? {
                 Out::Vector(frame) => series = range_series_of(&frame, &inner),
                 _ => return Err(EvalError::data("a subquery needs an instant vector")),
             }
@@ -218,6 +221,31 @@ impl Evaluator<'_> {
     }
 }
 
+/// Leaves counts and sums only. Since resets cannot be found in those alone, they are looked for now.
+fn skip_buckets(series: &mut Series) {
+    let mut before: Option<Arc<Histogram>> = None;
+    for sample in &mut series.samples {
+        let Value::Histogram(histogram) = &mut sample.value else { continue };
+        let mut hint = histogram.counter_reset_hint;
+        let stale = tradewatch_tsdb::is_stale(histogram.sum);
+        if let Some(before) = before.as_ref().filter(|_| hint == CounterResetHint::Unknown && !stale) {
+            let reset = histogram.detect_reset(before);
+            hint = if reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
+        }
+        let bare = Histogram {
+            schema: histogram.schema,
+            count: histogram.count,
+            sum: histogram.sum,
+            counter_reset_hint: hint,
+            ..Histogram::default()
+        };
+        let whole = std::mem::replace(histogram, Arc::new(bare));
+        if !stale {
+            before = Some(whole);
+        }
+    }
+}
+
 /// The rows of a frame as raw samples.
 fn range_series_of(frame: &Frame, grid: &Grid) -> Vec<RangeSeries> {
     let mut out = Vec::with_capacity(frame.len());
@@ -244,7 +272,7 @@ fn range_series_of(frame: &Frame, grid: &Grid) -> Vec<RangeSeries> {
 }
 
 /// A subquery may skip or repeat samples, so what they say about resets between each other no longer holds.
-fn forget_resets(histogram: &Arc<tradewatch_tsdb::Histogram>) -> Arc<tradewatch_tsdb::Histogram> {
+fn forget_resets(histogram: &Arc<Histogram>) -> Arc<Histogram> {
     match histogram.counter_reset_hint {
         CounterResetHint::Reset | CounterResetHint::NotReset => {
             let mut unknown = (**histogram).clone();

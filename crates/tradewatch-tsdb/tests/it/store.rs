@@ -1,5 +1,6 @@
 //! The interface: what is refused, what comes back, what the retention takes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,6 +189,41 @@ fn a_batch_is_seen_whole_or_not_at_all() {
         }
     }
     writer.join().expect("no panic");
+}
+
+#[test]
+fn writers_readers_syncs_and_checkpoints_at_once() {
+    let dir = MemDir::new(1);
+    let options = Options { segment_bytes_max: 5000, checkpoint_bytes: 20_000, ..Options::default() };
+    let (db, _) = open_with(&dir, options.clone());
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|n| {
+                let db = &db;
+                scope.spawn(move || (0..700).for_each(|i| commit(db, 3 * n..3 * n + 3, i, (i % 9) as f64)))
+            })
+            .collect();
+        let mut checkpoints = 0;
+        let mut seen = BTreeMap::new();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            db.sync().expect("the disk works");
+            checkpoints += u64::from(db.compact(ts(1000)).expect("the disk works").is_checkpointed);
+            // What a query has seen, no later one misses.
+            for (series, samples) in contents(&db) {
+                let held = samples.len();
+                assert_eq!(*samples.last_key_value().expect("some").0, held as i64 - 1, "no gap");
+                assert!(held >= seen.insert(series, held).unwrap_or(0));
+            }
+        }
+        assert_eq!(db.stats().wal.expect("it has a disk").checkpoints, checkpoints);
+    });
+    db.checkpoint().expect("the disk works");
+    let before = contents(&db);
+    assert_eq!(db.stats().samples, 9 * 700);
+    drop(db);
+    let (db, recovery) = open_with(&dir, options);
+    same(&contents(&db), &before);
+    assert_eq!(recovery.damage, []);
 }
 
 #[test]
