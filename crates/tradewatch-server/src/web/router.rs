@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, put};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
@@ -148,5 +148,21 @@ async fn other(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
+    if let Some(to) = moved(path, request.uri().query()) {
+        return Redirect::temporary(&to).into_response();
+    }
     ui::serve(request.uri(), request.headers())
+}
+
+/// Links in the form of Prometheus' pages, as alerts carry them, lead to the page that shows a query.
+fn moved(path: &str, query: Option<&str>) -> Option<String> {
+    if path != "/graph" && path != "/query" {
+        return None;
+    }
+    let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    let exprs = pairs
+        .filter(|(name, _)| name.starts_with('g') && name.ends_with(".expr"))
+        .map(|(_, expr)| ("expr", expr));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(exprs).finish();
+    Some(if query.is_empty() { "/explore".to_owned() } else { format!("/explore?{query}") })
 }
