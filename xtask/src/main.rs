@@ -1,2 +1,79 @@
 //! Checks, generators and long runs of this repository.
-fn main() {}
+//!
+//! `cargo xtask ci` is the whole test run; `cargo xtask night` is the same at full sizes.
+#![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
+
+mod arrows;
+mod ci;
+mod conformance;
+mod dashboards;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, generators and long runs of this repository")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every check and test; installs what the tests use.
+    Ci {
+        /// Run only the stages whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// The same as `ci` with long runs at full size.
+    Night,
+    /// Runs acceptance tests of Prometheus and OpenMetrics; without a path those of the repository.
+    Conformance {
+        /// Files and folders with cases; what they are is told by their content.
+        paths: Vec<PathBuf>,
+        /// Print the figures only, not the failing cases.
+        #[arg(long)]
+        quiet: bool,
+        /// Fail only if a file passes fewer cases than `conformance/ratchet.toml` says.
+        #[arg(long)]
+        ratchet: bool,
+        /// Write the figures into `conformance/ratchet.toml`.
+        #[arg(long)]
+        record: bool,
+    },
+    /// Writes the dashboards from their source.
+    Dashboards {
+        /// Fail if a committed file differs, write nothing.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    match Cli::parse().command {
+        Command::Ci { only } => ci::run(&root(), ci::Size::Small, only.as_deref()),
+        Command::Night => ci::run(&root(), ci::Size::Full, None),
+        Command::Conformance { paths, quiet, ratchet, record } => {
+            conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
+        }
+        Command::Dashboards { check } => dashboards::run(&root(), check),
+    }
+}
+
+/// The repository's root folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf()
+}

@@ -1,1 +1,99 @@
 //! Instruments for trading services: nanoseconds on the hot path, never a panic.
+//!
+//! Metrics are declared once, as a struct; the doc comment of a field is its help text:
+//!
+//! ```
+//! use tradewatch_metrics::*;
+//!
+//! #[derive(Label)]
+//! enum Side { Buy, Sell }
+//!
+//! open_label!(pub struct Symbol("symbol"), budget = 64);
+//!
+//! /// What the gateway tells about itself.
+//! #[derive(Metrics)]
+//! #[metrics(prefix = "execution_gateway")]
+//! struct GatewayMetrics {
+//!     /// Orders handled.
+//!     orders_total: Counter<(Symbol, Side)>,
+//!     /// Time from receiving an order request to its answer.
+//!     #[buckets(0.1, 0.25, 0.5, 1.0)]
+//!     order_placement_duration_seconds: Histogram<(Symbol, Side)>,
+//!     /// 1 while the circuit breaker blocks new positions.
+//!     circuit_breaker_status: Gauge,
+//! }
+//!
+//! let registry = Registry::new();
+//! let m = GatewayMetrics::register(&registry)?;
+//! let symbol = Symbol::intern("AAPL");
+//! let timing = m.order_placement_duration_seconds.at((symbol, Side::Buy)).start();
+//! m.orders_total.at((symbol, Side::Buy)).inc();
+//! m.circuit_breaker_status.set(0.0);
+//! timing.stop();
+//!
+//! let mut body = Vec::new();
+//! registry.encode(Format::Text004, &mut body);
+//! assert!(String::from_utf8(body)?.contains("execution_gateway_orders_total{symbol=\"AAPL\",side=\"buy\"} 1\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+extern crate self as tradewatch_metrics;
+
+mod clock;
+mod counter;
+mod descriptor;
+mod encode;
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
+mod gauge;
+mod guard;
+#[cfg(feature = "endpoint")]
+mod health;
+mod histogram;
+mod info;
+mod instrument;
+mod intern;
+mod label;
+pub mod parse;
+mod registry;
+mod series;
+mod slab;
+
+pub use counter::{Counter, CounterHandle};
+pub use descriptor::{BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, valid_metric_name};
+pub use encode::Format;
+pub use gauge::{Gauge, GaugeHandle, InFlight};
+pub use guard::{Call, Outcome, Timing};
+#[cfg(feature = "endpoint")]
+pub use health::{DependencyState, Health};
+pub use histogram::{Histogram, HistogramHandle};
+pub use info::Info;
+pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};
+pub use label::{Label, LabelDescriptor, LabelSet};
+pub use registry::{RegisterError, Registry};
+pub use tradewatch_metrics_derive::{Label, Metrics};
+
+#[doc(hidden)]
+pub use instrument::Instrument;
+#[doc(hidden)]
+pub use intern::{LabelPool, table_len};
+#[doc(hidden)]
+pub use label::valid_label_name;
+#[doc(hidden)]
+pub use registry::{Batch, Spec};
+
+/// A struct whose fields are metrics; made by `#[derive(Metrics)]`.
+pub trait Metrics: Sized {
+    /// What the struct declares, in order of its fields, without registering anything.
+    fn descriptors() -> Vec<Descriptor>;
+
+    /// Makes the instruments and puts them into the registry: all of them, or none.
+    ///
+    /// # Errors
+    /// A name that is taken, or a declaration that breaks a rule; the message says what to write.
+    fn register(registry: &Registry) -> Result<Self, RegisterError>;
+
+    /// Makes the instruments as part of another struct's registration.
+    #[doc(hidden)]
+    fn create(batch: &mut Batch<'_>) -> Self;
+}

@@ -1,0 +1,359 @@
+//! One alerting rule: from a vector to alerts and their states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tradewatch_promql::format_float;
+use tradewatch_tsdb::{Labels, Timestamp, Value};
+
+use super::file::{RuleKind, RuleSpec};
+use super::restore::Ghosts;
+use super::{Answer, Surroundings};
+use crate::alert::{Alert, State};
+use crate::template;
+
+/// How long a resolved alert is still told to those who listen, as in Prometheus.
+const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
+
+/// An alert within its rule.
+#[derive(Clone, Debug)]
+pub struct ActiveAlert {
+    /// Its identity, with `alertname`.
+    pub labels: Labels,
+    /// Its texts, expanded at the last evaluation that produced it.
+    pub annotations: BTreeMap<String, String>,
+    /// Where it stands.
+    pub state: State,
+    /// The value at the last evaluation that produced it.
+    pub value: Value,
+    /// When its condition began to hold.
+    pub active_at: Timestamp,
+    /// When it began to fire.
+    pub fired_at: Option<Timestamp>,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// Since when it fires only because of `keep_firing_for`.
+    pub keep_firing_since: Option<Timestamp>,
+    last_sent_at: Option<Timestamp>,
+}
+
+impl ActiveAlert {
+    /// The value as the API shows it.
+    pub fn value_text(&self) -> String {
+        value_text(&self.value)
+    }
+
+    /// Whether those who listen must hear of it now.
+    fn needs_sending(&self, now: Timestamp, resend_delay: Duration) -> bool {
+        if self.state == State::Pending || self.fired_at.is_none() {
+            return false;
+        }
+        let Some(sent) = self.last_sent_at else { return true };
+        self.resolved_at.is_some_and(|resolved| resolved > sent) || sent + resend_delay <= now
+    }
+
+    fn to_alert(
+        &self,
+        now: Timestamp,
+        around: &Surroundings,
+        generator_url: &str,
+        interval: Duration,
+    ) -> Alert {
+        let valid = now + 4 * around.resend_delay.max(interval);
+        Alert {
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            starts_at: self.fired_at.unwrap_or(self.active_at),
+            ends_at: self.resolved_at.unwrap_or(valid),
+            generator_url: generator_url.to_owned(),
+            every: interval,
+        }
+    }
+}
+
+/// A value as the API shows it: `1e+06` for floats, the text of a histogram.
+pub(crate) fn value_text(value: &Value) -> String {
+    match value {
+        Value::Float(value) => {
+            // Prometheus prints with an exponent here (`%e`), unlike in query answers.
+            if value.is_finite() { exponent(*value) } else { format_float(*value) }
+        }
+        Value::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
+/// Go's `%e` with the shortest digits: `1e+00`, `4.2e-03`.
+pub(crate) fn exponent(value: f64) -> String {
+    let text = format!("{value:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(rest) => ('-', rest),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// A change of state, for the live view.
+#[derive(Clone, Debug)]
+pub struct AlertChange {
+    /// The alert after the change.
+    pub alert: ActiveAlert,
+    /// Where it was.
+    pub from: State,
+    /// Where it is.
+    pub to: State,
+}
+
+/// The alerts of one rule.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alerts {
+    pub active: BTreeMap<Labels, ActiveAlert>,
+}
+
+/// What one evaluation of one rule gave.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub samples: Vec<(Labels, Value)>,
+    pub changes: Vec<AlertChange>,
+    pub warnings: Vec<String>,
+}
+
+impl Alerts {
+    /// Takes the vector of `now`; on error nothing changes but for an exceeded limit.
+    pub fn evaluate(
+        &mut self,
+        now: Timestamp,
+        rule: &RuleSpec,
+        answer: Answer,
+        limit: usize,
+        around: &Surroundings,
+        ghosts: &mut Ghosts,
+    ) -> Result<Outcome, String> {
+        let mut outcome = Outcome::default();
+        let mut produced = BTreeSet::new();
+        let mut fresh = Vec::new();
+        for (metric, value) in answer.vector {
+            let (labels, annotations) = expand(rule, &metric, &value, now, around, &mut outcome.warnings);
+            if !produced.insert(labels.clone()) {
+                return Err(
+                    "vector contains metrics with the same labelset after applying alert labels".to_owned()
+                );
+            }
+            fresh.push((labels, annotations, value));
+        }
+        for (labels, annotations, value) in fresh {
+            self.take(now, labels, annotations, value, rule.hold(), ghosts, &mut outcome.changes);
+        }
+        self.expire(now, rule, &produced, &mut outcome.changes);
+        self.resolve_ghosts(now, rule, ghosts, &mut outcome.changes);
+        let alive = self.active.values().filter(|alert| alert.state != State::Inactive).count();
+        if limit > 0 && alive > limit {
+            self.active.clear();
+            return Err(format!("exceeded limit of {limit} with {alive} alerts"));
+        }
+        for alert in self.active.values().filter(|alert| alert.state != State::Inactive) {
+            let series = alert.labels.with("__name__", "ALERTS").with("alertstate", alert.state.as_str());
+            outcome.samples.push((series, Value::Float(1.0)));
+            let series = alert.labels.with("__name__", "ALERTS_FOR_STATE");
+            outcome.samples.push((series, Value::Float(alert.active_at.as_secs_f64())));
+        }
+        Ok(outcome)
+    }
+
+    /// One element of the vector: a known alert goes on, a new one begins.
+    fn take(
+        &mut self,
+        now: Timestamp,
+        labels: Labels,
+        annotations: BTreeMap<String, String>,
+        value: Value,
+        hold: Duration,
+        ghosts: &mut Ghosts,
+        changes: &mut Vec<AlertChange>,
+    ) {
+        let known = self.active.get_mut(&labels).filter(|alert| alert.state != State::Inactive);
+        let mut from = State::Inactive;
+        let alert = match known {
+            Some(alert) => {
+                from = alert.state;
+                alert.annotations = annotations;
+                alert.value = value;
+                alert.keep_firing_since = None;
+                alert
+            }
+            None => {
+                let restored = ghosts.claim(&labels, now, hold);
+                let alert = ActiveAlert {
+                    labels: labels.clone(),
+                    annotations,
+                    state: State::Pending,
+                    value,
+                    active_at: restored.as_ref().map_or(now, |r| r.active_at),
+                    fired_at: None,
+                    resolved_at: None,
+                    keep_firing_since: None,
+                    last_sent_at: None,
+                };
+                let alert = self.active.entry(labels).insert_entry(alert).into_mut();
+                if restored.is_some_and(|r| r.was_firing) && now.since(alert.active_at) >= hold {
+                    alert.state = State::Firing;
+                    alert.fired_at = Some(alert.active_at + hold);
+                }
+                alert
+            }
+        };
+        if alert.state == State::Pending && now.since(alert.active_at) >= hold {
+            alert.state = State::Firing;
+            alert.fired_at = Some(now);
+        }
+        if alert.state != from {
+            changes.push(AlertChange { alert: alert.clone(), from, to: alert.state });
+        }
+    }
+
+    /// Alerts that the vector no longer holds.
+    fn expire(
+        &mut self,
+        now: Timestamp,
+        rule: &RuleSpec,
+        produced: &BTreeSet<Labels>,
+        changes: &mut Vec<AlertChange>,
+    ) {
+        let keep_firing = rule.keep_firing();
+        self.active.retain(|labels, alert| {
+            if produced.contains(labels) {
+                return true;
+            }
+            match alert.state {
+                State::Inactive => alert.resolved_at.is_some_and(|at| now.since(at) <= RESOLVED_RETENTION),
+                State::Pending => {
+                    let alert = ActiveAlert { state: State::Inactive, ..alert.clone() };
+                    changes.push(AlertChange { alert, from: State::Pending, to: State::Inactive });
+                    false
+                }
+                State::Firing => {
+                    if !keep_firing.is_zero() {
+                        let since = *alert.keep_firing_since.get_or_insert(now);
+                        if now.since(since) < keep_firing {
+                            return true;
+                        }
+                    }
+                    alert.state = State::Inactive;
+                    alert.resolved_at = Some(now);
+                    let alert = alert.clone();
+                    changes.push(AlertChange { alert, from: State::Firing, to: State::Inactive });
+                    true
+                }
+            }
+        });
+    }
+
+    /// Alerts of before a restart that did not come back in time: resolved now, and not forgotten.
+    fn resolve_ghosts(
+        &mut self,
+        now: Timestamp,
+        rule: &RuleSpec,
+        ghosts: &mut Ghosts,
+        changes: &mut Vec<AlertChange>,
+    ) {
+        for (labels, ghost) in ghosts.departed(now) {
+            if !ghost.was_firing || self.active.contains_key(&labels) {
+                continue;
+            }
+            let mut alert = ActiveAlert {
+                labels: labels.clone(),
+                annotations: BTreeMap::new(),
+                state: State::Firing,
+                value: Value::Float(f64::NAN),
+                active_at: ghost.active_at,
+                fired_at: Some(ghost.active_at + rule.hold()),
+                resolved_at: None,
+                keep_firing_since: None,
+                last_sent_at: None,
+            };
+            if now.since(ghost.last_at) < rule.keep_firing() {
+                alert.keep_firing_since = Some(ghost.last_at);
+            } else {
+                alert.state = State::Inactive;
+                alert.resolved_at = Some(now);
+                changes.push(AlertChange { alert: alert.clone(), from: State::Firing, to: State::Inactive });
+            }
+            self.active.insert(labels, alert);
+        }
+    }
+
+    /// The alerts that those who listen must hear of now; they are taken as told.
+    pub fn to_send(
+        &mut self,
+        now: Timestamp,
+        around: &Surroundings,
+        generator_url: &str,
+        interval: Duration,
+    ) -> Vec<Alert> {
+        let due = self.active.values_mut().filter(|alert| alert.needs_sending(now, around.resend_delay));
+        due.map(|alert| {
+            alert.last_sent_at = Some(now);
+            alert.to_alert(now, around, generator_url, interval)
+        })
+        .collect()
+    }
+
+    /// Ends every firing alert: its rule is gone.
+    pub fn retire(&mut self, now: Timestamp, around: &Surroundings, generator_url: &str) -> Vec<Alert> {
+        let firing = self.active.values_mut().filter(|alert| alert.state == State::Firing);
+        firing
+            .map(|alert| {
+                alert.state = State::Inactive;
+                alert.resolved_at = Some(now);
+                alert.to_alert(now, around, generator_url, Duration::ZERO)
+            })
+            .collect()
+    }
+}
+
+/// The labels and annotations of the alert that one element of the vector makes.
+fn expand(
+    rule: &RuleSpec,
+    metric: &Labels,
+    value: &Value,
+    now: Timestamp,
+    around: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> (Labels, BTreeMap<String, String>) {
+    let RuleKind::Alerting { annotations, templates, .. } = &rule.kind else {
+        return (metric.clone(), BTreeMap::new());
+    };
+    let query = around.query.clone();
+    let context = template::Context {
+        labels: metric.clone(),
+        value: value.clone(),
+        external_labels: around.external_labels.clone(),
+        external_url: around.external_url.clone(),
+        at: now,
+        query: std::sync::Arc::new(move |text, at| {
+            let expr = tradewatch_promql::parse(text).map_err(|e| e.to_string())?;
+            query(&expr, at).map(|answer| answer.vector)
+        }),
+    };
+    let mut text = |name: &str, written: &str, compiled: &BTreeMap<String, template::Template>| {
+        let Some(template) = compiled.get(name) else { return written.to_owned() };
+        template.expand(&context).unwrap_or_else(|error| {
+            warnings.push(format!("rule {:?}: expanding {name}: {error}", rule.name));
+            format!("<error expanding template: {error}>")
+        })
+    };
+    let own: Vec<(String, String)> = rule
+        .labels
+        .iter()
+        .map(|(name, written)| (name.clone(), text(name, written, &templates.labels)))
+        .collect();
+    let kept =
+        metric.iter().filter(|(name, _)| *name != "__name__").map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let name = [("alertname".to_owned(), rule.name.clone())];
+    let labels = Labels::from_pairs(kept.chain(own).chain(name));
+    let annotations = annotations
+        .iter()
+        .map(|(name, written)| (name.clone(), text(name, written, &templates.annotations)))
+        .collect();
+    (labels, annotations)
+}

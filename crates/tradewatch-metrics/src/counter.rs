@@ -1,0 +1,155 @@
+//! Counters.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::descriptor::{Descriptor, MetricKind};
+use crate::encode::{self, Format, Lines};
+use crate::instrument::{Instrument, descriptor, head};
+use crate::label::LabelSet;
+use crate::registry::{Batch, Family, Head, Spec};
+use crate::series::{Keep, SlotTable};
+use crate::slab::{self, CellKind, Scrape};
+
+/// A family of counters with the labels `L`, a tuple of none to four [`Label`](crate::Label)s.
+///
+/// Without labels it derefs to its one [`CounterHandle`]: `m.runs_total.inc()`.
+///
+/// # Cost
+/// `at` is arithmetic and one load; the first call for a combination takes a slot. An increment is a load and a
+/// store to memory of this thread: no lock, no shared cache line.
+pub struct Counter<L: LabelSet = ()> {
+    /// Holds the family; its slot is the one series of `Counter<()>`, else the sink.
+    bare: CounterHandle<'static>,
+    labels: PhantomData<fn(L)>,
+}
+
+/// One counter. Borrowed from its family; [`CounterHandle::into_owned`] makes one to keep in a struct.
+#[derive(Clone)]
+pub struct CounterHandle<'a> {
+    core: Keep<'a, Core>,
+    slot: u32,
+    index: u32,
+}
+
+pub(crate) struct Core {
+    head: Head,
+    ints: SlotTable,
+    /// Only for families that were ever given a fraction.
+    floats: OnceLock<SlotTable>,
+    cardinality: usize,
+    lines: Mutex<Lines>,
+}
+
+impl<L: LabelSet> Counter<L> {
+    /// The counter of these labels, which is exposed from now on.
+    #[inline(always)]
+    pub fn at(&self, labels: L) -> CounterHandle<'_> {
+        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let index = labels.index();
+        CounterHandle { slot: core.ints.slot(index), core: Keep::Borrowed(core), index: index as u32 }
+    }
+
+    /// Exposes every combination of label values known by now, at 0 until it moves.
+    ///
+    /// For closed sets this makes the first event of each kind visible to `rate`, which needs two samples.
+    pub fn expose_all(&self) {
+        let core = &self.bare.core;
+        let known = (0..core.cardinality).filter(|index| L::values_at(*index).is_some());
+        known.for_each(|index| {
+            core.ints.slot(index);
+        });
+    }
+}
+
+impl CounterHandle<'_> {
+    /// Adds 1.
+    #[inline(always)]
+    pub fn inc(&self) {
+        slab::add(self.slot, 1);
+    }
+
+    /// Adds `by`. Past `u64::MAX` the counter starts again at 0, which readers take for a counter reset.
+    #[inline(always)]
+    pub fn inc_by(&self, by: u64) {
+        slab::add(self.slot, by);
+    }
+
+    /// Adds a fraction. Whole amounts are counted exactly, fractions as `f64`.
+    ///
+    /// A negative amount, NaN or an infinity is not added but counted in
+    /// `tradewatch_sdk_rejected_values_total{metric="…"}`: a counter only grows.
+    #[inline]
+    pub fn add(&self, by: f64) {
+        const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+        if !(by >= 0.0 && by.is_finite()) {
+            return self.core.head.reject();
+        }
+        if by <= EXACT_MAX && by.fract() == 0.0 {
+            return slab::add(self.slot, by as u64);
+        }
+        let core = &*self.core;
+        let floats = core.floats.get_or_init(|| SlotTable::new(core.cardinality, &[CellKind::Float]));
+        slab::add_f64(floats.slot(self.index as usize), by);
+    }
+
+    /// A handle that may be kept and sent anywhere; it stays valid as long as it is held.
+    pub fn into_owned(self) -> CounterHandle<'static> {
+        CounterHandle { core: self.core.into_owned(), slot: self.slot, index: self.index }
+    }
+}
+
+impl<L: LabelSet> Clone for Counter<L> {
+    fn clone(&self) -> Self {
+        Counter { bare: self.bare.clone(), labels: PhantomData }
+    }
+}
+
+impl Deref for Counter<()> {
+    type Target = CounterHandle<'static>;
+    #[inline(always)]
+    fn deref(&self) -> &CounterHandle<'static> {
+        &self.bare
+    }
+}
+
+impl<L: LabelSet> Instrument for Counter<L> {
+    fn descriptor(spec: &Spec<'_>, service: Option<String>) -> Descriptor {
+        descriptor(spec, MetricKind::Counter, L::describe(), service)
+    }
+
+    fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
+        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let ints = SlotTable::new(cardinality, &[CellKind::Int]);
+        let slot = if L::LEN == 0 { ints.slot(0) } else { slab::SINK };
+        let core = Core { head, ints, floats: OnceLock::new(), cardinality, lines: Mutex::default() };
+        let core = Arc::new(core);
+        batch.push(Arc::clone(&core) as Arc<dyn Family>);
+        Counter { bare: CounterHandle { core: Keep::Owned(core), slot, index: 0 }, labels: PhantomData }
+    }
+}
+
+impl Family for Core {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn encode(&self, scrape: &Scrape, format: Format, out: &mut Vec<u8>) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.refresh(self.ints.len(), self.ints.entries(), &self.head);
+        self.head.names.header(format, out);
+        let name = self.head.names.sample(format);
+        for line in lines.iter() {
+            out.extend_from_slice(name);
+            out.extend_from_slice(line.block);
+            let whole = scrape.sum(line.slot);
+            let fraction = self.floats.get().and_then(|floats| floats.peek(line.index));
+            match fraction {
+                Some(slot) => encode::write_f64(out, whole as f64 + scrape.sum_f64(slot)),
+                None => encode::write_u64(out, whole),
+            }
+            out.push(b'\n');
+        }
+    }
+}

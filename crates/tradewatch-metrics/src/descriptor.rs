@@ -1,0 +1,251 @@
+//! What a metric promises: name, kind, unit, help, labels, edges; and the rules it is checked against at start.
+
+use crate::label::{LabelDescriptor, valid_label_name};
+use crate::registry::RegisterError;
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MetricKind {
+    /// Only ever grows; starts again from 0 with the process.
+    Counter,
+    /// A value that goes up and down.
+    Gauge,
+    /// Observations counted in buckets.
+    Histogram,
+    /// Facts as labels of a constant 1.
+    Info,
+}
+
+impl MetricKind {
+    /// The word used in exposition and catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+            MetricKind::Info => "info",
+        }
+    }
+}
+
+impl std::fmt::Display for MetricKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A metric family as declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descriptor {
+    /// The name as exposed in text 0.0.4; a counter's ends in `_total`.
+    pub name: String,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// The unit: `seconds`, `bytes`, `orders`; empty if there is none.
+    pub unit: String,
+    /// What it tells, in one sentence.
+    pub help: String,
+    /// Its labels, in order.
+    pub labels: Vec<LabelDescriptor>,
+    /// Upper edges of a histogram's buckets, ascending, without `+Inf`.
+    pub buckets: Vec<f64>,
+    /// The service that declares it, if the declaration says so.
+    pub service: Option<String>,
+    /// What makes it move, if the declaration says so.
+    pub event: Option<String>,
+    /// Why the name breaks the naming rules, if it does.
+    pub legacy_name: Option<String>,
+}
+
+/// The most edges of one histogram.
+pub const BUCKETS_MAX: usize = 256;
+/// The most series one family may have: the product of its labels.
+pub const FAMILY_SERIES_MAX: usize = 1 << 20;
+
+/// Units that a name must end in when it has them, and what is often written instead.
+const BASE_UNITS: &[(&str, &[&str])] = &[
+    (
+        "seconds",
+        &[
+            "milliseconds",
+            "microseconds",
+            "nanoseconds",
+            "minutes",
+            "hours",
+            "days",
+            "ms",
+            "us",
+            "ns",
+            "millis",
+        ],
+    ),
+    ("bytes", &["kilobytes", "megabytes", "gigabytes", "kb", "mb", "gb", "kib", "mib", "gib", "bits"]),
+    ("ratio", &["percent", "percentage", "pct"]),
+    ("meters", &["kilometers", "centimeters"]),
+    ("celsius", &["fahrenheit", "kelvin"]),
+];
+
+impl Descriptor {
+    /// The family's name in OpenMetrics: a counter's without `_total`, an info's without `_info`.
+    pub fn open_metrics_name(&self) -> String {
+        match self.kind {
+            // A legacy counter has `_total` elsewhere or nowhere; OpenMetrics knows it at the end only.
+            MetricKind::Counter => match self.name.strip_suffix("_total") {
+                Some(name) => name.to_owned(),
+                None => self.name.replace("_total_", "_"),
+            },
+            MetricKind::Info => self.name.strip_suffix("_info").unwrap_or(&self.name).to_owned(),
+            MetricKind::Gauge | MetricKind::Histogram => self.name.clone(),
+        }
+    }
+
+    /// The names of the series this family exposes in text 0.0.4.
+    pub fn series_names(&self) -> Vec<String> {
+        match self.kind {
+            MetricKind::Histogram => {
+                ["_bucket", "_sum", "_count"].iter().map(|suffix| format!("{}{suffix}", self.name)).collect()
+            }
+            _ => vec![self.name.clone()],
+        }
+    }
+
+    /// Checks the declaration as far as it can be checked without its neighbours.
+    ///
+    /// # Errors
+    /// Says what is wrong and what to write instead.
+    pub fn check(&self) -> Result<(), RegisterError> {
+        self.check_name()?;
+        self.check_unit()?;
+        self.check_labels()?;
+        self.check_buckets()
+    }
+
+    fn error(&self, message: String) -> RegisterError {
+        RegisterError::invalid(&self.name, message)
+    }
+
+    fn check_name(&self) -> Result<(), RegisterError> {
+        if !valid_metric_name(&self.name) {
+            return Err(self.error("a metric name is [a-zA-Z_:][a-zA-Z0-9_:]*".to_owned()));
+        }
+        if self.help.trim().is_empty() {
+            return Err(self.error("has no help; write a doc comment on the field".to_owned()));
+        }
+        if self.legacy_name.is_some() {
+            return Ok(());
+        }
+        let total = self.name.ends_with("_total");
+        match self.kind {
+            MetricKind::Counter if !total => Err(self.error(format!(
+                "a counter's name ends in _total; write {}_total, or #[metric(legacy_name = \"why\")]",
+                self.name
+            ))),
+            MetricKind::Info if !self.name.ends_with("_info") => Err(self.error(format!(
+                "an info's name ends in _info; write {}_info, or #[metric(legacy_name = \"why\")]",
+                self.name
+            ))),
+            MetricKind::Gauge | MetricKind::Histogram if total => Err(self.error(format!(
+                "only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
+                self.name.trim_end_matches("_total")
+            ))),
+            MetricKind::Gauge if ["_sum", "_count", "_bucket"].iter().any(|s| self.name.ends_with(s)) => {
+                Err(self.error(
+                    "_sum, _count and _bucket belong to histograms; write another last word, or \
+                     #[metric(legacy_name = \"why\")]"
+                        .to_owned(),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_unit(&self) -> Result<(), RegisterError> {
+        if self.legacy_name.is_some() {
+            return Ok(());
+        }
+        let base = self.name.strip_suffix("_total").unwrap_or(&self.name);
+        let last = base.rsplit('_').next().unwrap_or(base);
+        for (unit, others) in BASE_UNITS {
+            if others.contains(&last) {
+                let right = format!("{}{unit}", &base[..base.len() - last.len()]);
+                return Err(self.error(format!(
+                    "is in {last}; metrics are in base units: measure in {unit} and write {right}, or \
+                     #[metric(legacy_name = \"why\")]"
+                )));
+            }
+            if self.unit == *unit && last != *unit {
+                return Err(self.error(format!(
+                    "has the unit {unit} and its name does not say so; write {base}_{unit}, or \
+                     #[metric(legacy_name = \"why\")]"
+                )));
+            }
+        }
+        if self.kind == MetricKind::Histogram && self.unit.is_empty() {
+            return Err(self.error(format!(
+                "a histogram needs a unit; write {base}_seconds (or _bytes, _ratio), or #[metric(unit = \"…\")]"
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_labels(&self) -> Result<(), RegisterError> {
+        for (at, label) in self.labels.iter().enumerate() {
+            let name = &label.name;
+            if !valid_label_name(name) {
+                return Err(
+                    self.error(format!("label {name:?}: a label name is [a-zA-Z_][a-zA-Z0-9_]*, not __…"))
+                );
+            }
+            if name == "le" && self.kind == MetricKind::Histogram {
+                return Err(self.error("label \"le\" is the histogram's own; choose another name".to_owned()));
+            }
+            if self.labels[..at].iter().any(|earlier| earlier.name == *name) {
+                return Err(
+                    self.error(format!("label {name:?} occurs twice; each label type once in a tuple"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_buckets(&self) -> Result<(), RegisterError> {
+        let edges = &self.buckets;
+        if self.kind != MetricKind::Histogram {
+            return Ok(());
+        }
+        if edges.is_empty() || edges.len() > BUCKETS_MAX {
+            return Err(self.error(format!(
+                "has {} edges; write #[buckets(0.1, 0.5, 1.0)] with 1 to {BUCKETS_MAX}, the alert's threshold among them",
+                edges.len()
+            )));
+        }
+        if let Some(edge) = edges.iter().find(|edge| !edge.is_finite()) {
+            return Err(self.error(format!("edge {edge} is not a finite number; +Inf is added by itself")));
+        }
+        if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(self.error(format!("edges ascend; {} comes before {}", pair[0], pair[1])));
+        }
+        Ok(())
+    }
+}
+
+/// Whether text 0.0.4 and OpenMetrics take the name as it is.
+pub fn valid_metric_name(name: &str) -> bool {
+    let head = |byte: u8| byte == b'_' || byte == b':' || byte.is_ascii_alphabetic();
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(head) && bytes.all(|byte| head(byte) || byte.is_ascii_digit())
+}
+
+/// The unit that a name's last word tells, if it is one of the field's.
+pub(crate) fn unit_of_name(name: &str) -> &'static str {
+    let base = name.strip_suffix("_total").unwrap_or(name);
+    match base.rsplit('_').next().unwrap_or(base) {
+        "seconds" => "seconds",
+        "bytes" => "bytes",
+        "ratio" => "ratio",
+        "meters" => "meters",
+        "celsius" => "celsius",
+        "dollars" | "usd" => "usd",
+        _ => "",
+    }
+}

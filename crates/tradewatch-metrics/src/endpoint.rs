@@ -1,0 +1,234 @@
+//! The HTTP edge: `/metrics`, `/health`, `/ready`.
+//!
+//! `/metrics` answers text 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it, gzipped if the client takes it. It
+//! serves the registry of the process that moves the metrics. `/health` answers 200 as long as the process
+//! does and says what it knows of each dependency; `/ready` answers 503 while a required one is not up.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::encode::Format;
+use crate::health::{DependencyState, Health};
+use crate::registry::Registry;
+
+/// Bodies below this are not worth compressing.
+const GZIP_BYTES_MIN: usize = 512;
+
+#[derive(Clone)]
+struct Edge {
+    registry: Registry,
+    health: Health,
+    /// Kept from scrape to scrape, so that encoding does not allocate.
+    buffer: Arc<Mutex<Vec<u8>>>,
+}
+
+/// The three routes, to merge into a service's own router.
+///
+/// The health checks run only if the service spawns [`Health::run`].
+pub fn router(registry: Registry, health: Health) -> Router {
+    let edge = Edge { registry, health, buffer: Arc::default() };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health_page))
+        .route("/ready", get(ready_page))
+        .with_state(edge)
+}
+
+async fn metrics(State(edge): State<Edge>, headers: HeaderMap) -> Response {
+    let format = Format::from_accept(&joined(&headers, ACCEPT));
+    let mut buffer = edge.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+    buffer.clear();
+    edge.registry.encode(format, &mut buffer);
+    let gzip = buffer.len() >= GZIP_BYTES_MIN && takes_gzip(&joined(&headers, ACCEPT_ENCODING));
+    let response = Response::builder()
+        .header(CONTENT_TYPE, format.content_type())
+        .header(VARY, "Accept, Accept-Encoding")
+        .header(CACHE_CONTROL, "no-store");
+    let response = if gzip {
+        response.header(CONTENT_ENCODING, "gzip").body(Body::from(gzipped(&buffer)))
+    } else {
+        response.body(Body::from(buffer.clone()))
+    };
+    response.expect("constant headers are valid")
+}
+
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+    encoder.write_all(body).expect("writing to a Vec does not fail");
+    encoder.finish().expect("writing to a Vec does not fail")
+}
+
+/// All values of a header that may come in several lines.
+fn joined(headers: &HeaderMap, name: HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+fn takes_gzip(accept: &str) -> bool {
+    accept.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
+        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+        named && !refused
+    })
+}
+
+async fn health_page(State(edge): State<Edge>) -> Response {
+    let states = edge.health.states();
+    let down = states.iter().any(|state| state.up != Some(true));
+    page(StatusCode::OK, if down { "degraded" } else { "ok" }, &states)
+}
+
+async fn ready_page(State(edge): State<Edge>) -> Response {
+    let states = edge.health.states();
+    if edge.health.is_ready() {
+        page(StatusCode::OK, "ready", &states)
+    } else {
+        page(StatusCode::SERVICE_UNAVAILABLE, "not ready", &states)
+    }
+}
+
+fn page(code: StatusCode, status: &str, states: &[DependencyState]) -> Response {
+    let dependencies: Vec<Value> = states.iter().map(dependency).collect();
+    let body = json!({ "status": status, "dependencies": dependencies });
+    Response::builder()
+        .status(code)
+        .header(CONTENT_TYPE, "application/json")
+        .header(CACHE_CONTROL, "no-store")
+        .body(Body::from(body.to_string()))
+        .expect("constant headers are valid")
+}
+
+fn dependency(state: &DependencyState) -> Value {
+    json!({
+        "name": state.name,
+        "state": match state.up { Some(true) => "up", Some(false) => "down", None => "unknown" },
+        "required": state.required,
+        "since": rfc3339(state.since),
+        "checked": state.checked.map(rfc3339),
+        "last_error": state.last_error,
+    })
+}
+
+/// `2026-11-20T09:26:09.123Z`.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (mut year, mut day) = (1970, days);
+    let length = |year: u64| {
+        if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) {
+            366
+        } else {
+            365
+        }
+    };
+    while day >= length(year) {
+        day -= length(year);
+        year += 1;
+    }
+    let february = length(year) - 337;
+    let mut month = 1;
+    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    let (hour, minute) = (second / 3_600, second / 60 % 60);
+    let (second, millis) = (second % 60, since.subsec_millis());
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", day + 1)
+}
+
+/// An endpoint of its own thread; see [`listen`].
+#[must_use = "the endpoint stops when this is dropped"]
+pub struct Listening {
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Serves the three pages and runs the health checks on a thread of their own, for a program that has no
+/// server and perhaps no async runtime.
+///
+/// # Errors
+/// If the address is taken or cannot be bound.
+pub fn listen(addr: impl ToSocketAddrs, registry: Registry, health: Health) -> io::Result<Listening> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serve = async move {
+        let checks = tokio::spawn(health.clone().run());
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+            let server = axum::serve(listener, router(registry, health)).into_future();
+            // Open connections are not waited for: a scraper that keeps one alive must not hold up the end.
+            tokio::select! { _ = server => {}, () = stopped => {} }
+        }
+        checks.abort();
+    };
+    let thread =
+        std::thread::Builder::new().name("metrics".to_owned()).spawn(move || runtime.block_on(serve))?;
+    Ok(Listening { addr, stop: Some(stop), thread: Some(thread) })
+}
+
+impl Listening {
+    /// The address bound, with the real port if 0 was asked for.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_utc() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_798_761_599_999, "2026-12-31T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ];
+        for (millis, text) in cases {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn gzip_is_used_only_if_taken() {
+        for (accept, taken) in
+            [("", false), ("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("*", true)]
+        {
+            assert_eq!(takes_gzip(accept), taken, "{accept}");
+        }
+    }
+}

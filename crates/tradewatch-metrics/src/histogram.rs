@@ -1,0 +1,234 @@
+//! Histograms with classic buckets, and the timers that feed them.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment, Span};
+use crate::descriptor::{BUCKETS_MAX, Descriptor, MetricKind};
+use crate::encode::{self, Format, Lines};
+use crate::guard::Timing;
+use crate::instrument::{Instrument, descriptor, head};
+use crate::label::LabelSet;
+use crate::registry::{Batch, Family, Head, Spec};
+use crate::series::{Keep, SlotTable};
+use crate::slab::{self, Scrape};
+
+/// A family of histograms with the labels `L` and the edges of `#[buckets(…)]`.
+///
+/// Without labels it derefs to its one [`HistogramHandle`].
+///
+/// # Cost
+/// Comparing with the edges and three stores to memory of this thread; no lock.
+pub struct Histogram<L: LabelSet = ()> {
+    bare: HistogramHandle<'static>,
+    labels: PhantomData<fn(L)>,
+}
+
+/// One histogram. Borrowed from its family; [`HistogramHandle::into_owned`] makes one to keep in a struct.
+#[derive(Clone)]
+pub struct HistogramHandle<'a> {
+    core: Keep<'a, Core>,
+    slot: u32,
+}
+
+pub(crate) struct Core {
+    head: Head,
+    clock: Clock,
+    edges: Box<[f64]>,
+    slots: SlotTable,
+    cardinality: usize,
+    encoder: Mutex<Encoder>,
+}
+
+impl<L: LabelSet> Histogram<L> {
+    /// The histogram of these labels, which is exposed from now on.
+    #[inline(always)]
+    pub fn at(&self, labels: L) -> HistogramHandle<'_> {
+        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        HistogramHandle { slot: core.slots.slot(labels.index()), core: Keep::Borrowed(core) }
+    }
+
+    /// Exposes every combination of label values known by now, empty until something is observed.
+    pub fn expose_all(&self) {
+        let core = &self.bare.core;
+        let known = (0..core.cardinality).filter(|index| L::values_at(*index).is_some());
+        known.for_each(|index| {
+            core.slots.slot(index);
+        });
+    }
+}
+
+impl Histogram<()> {
+    /// Starts timing; see [`HistogramHandle::start`].
+    #[inline]
+    pub fn start(&self) -> Timing<'_> {
+        self.at(()).start()
+    }
+}
+
+impl<'a> From<&'a Histogram<()>> for HistogramHandle<'a> {
+    fn from(histogram: &'a Histogram<()>) -> HistogramHandle<'a> {
+        histogram.at(())
+    }
+}
+
+impl<'a> HistogramHandle<'a> {
+    /// Counts one value, in the family's unit.
+    ///
+    /// NaN and the infinities are no measurements: they are left out and counted in
+    /// `tradewatch_sdk_rejected_values_total{metric="…"}`, since one of them would spoil the sum for good.
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        if !value.is_finite() {
+            return self.core.head.reject();
+        }
+        let edges = &self.core.edges;
+        // A bucket holds what is at or below its edge. Few edges are counted without a branch.
+        let bucket = if edges.len() <= 16 {
+            edges.iter().map(|edge| usize::from(value > *edge)).sum()
+        } else {
+            edges.partition_point(|edge| *edge < value)
+        };
+        slab::observe(self.slot, bucket, value);
+    }
+
+    /// Counts a duration, in seconds.
+    #[inline]
+    pub fn observe_duration(&self, duration: Duration) {
+        self.observe(duration.as_secs_f64());
+    }
+
+    /// Starts timing. What is timed is recorded when the guard is stopped or dropped: on `?`, panic and
+    /// cancellation too.
+    #[inline]
+    pub fn start(&self) -> Timing<'a> {
+        Timing::start(self.clone())
+    }
+
+    /// Now, by the registry's clock.
+    #[inline]
+    pub(crate) fn now(&self) -> Moment {
+        self.core.clock.now()
+    }
+
+    /// The time since a moment of the registry's clock.
+    #[inline]
+    pub(crate) fn since(&self, start: Moment) -> Span {
+        self.core.clock.since(start)
+    }
+
+    /// A handle that may be kept and sent anywhere.
+    pub fn into_owned(self) -> HistogramHandle<'static> {
+        HistogramHandle { core: self.core.into_owned(), slot: self.slot }
+    }
+}
+
+impl<L: LabelSet> Clone for Histogram<L> {
+    fn clone(&self) -> Self {
+        Histogram { bare: self.bare.clone(), labels: PhantomData }
+    }
+}
+
+impl Deref for Histogram<()> {
+    type Target = HistogramHandle<'static>;
+    #[inline(always)]
+    fn deref(&self) -> &HistogramHandle<'static> {
+        &self.bare
+    }
+}
+
+impl<L: LabelSet> Instrument for Histogram<L> {
+    fn descriptor(spec: &Spec<'_>, service: Option<String>) -> Descriptor {
+        descriptor(spec, MetricKind::Histogram, L::describe(), service)
+    }
+
+    fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
+        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let edges: Box<[f64]> = spec.buckets.iter().copied().take(BUCKETS_MAX).collect();
+        let slots = SlotTable::new(cardinality, &slab::histogram_layout(edges.len() + 1));
+        let slot = if L::LEN == 0 { slots.slot(0) } else { slab::SINK };
+        let encoder = Mutex::new(Encoder::new(L::LEN > 0, &edges));
+        let core = Arc::new(Core { head, clock: batch.clock(), edges, slots, cardinality, encoder });
+        batch.push(Arc::clone(&core) as Arc<dyn Family>);
+        Histogram { bare: HistogramHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
+    }
+}
+
+/// What the encoder keeps from one scrape to the next.
+struct Encoder {
+    lines: Lines,
+    /// `le="0.1"} ` for each bucket, `+Inf` last; with a comma in front if there are other labels.
+    suffixes: Vec<Vec<u8>>,
+    counts: Vec<u64>,
+    /// The values exposed last for each line: sum, then the counts. They are shown again if a thread is caught
+    /// in the middle of an observation for too long: a little old, but belonging together.
+    last: Vec<(f64, Vec<u64>)>,
+}
+
+impl Encoder {
+    fn new(labelled: bool, edges: &[f64]) -> Encoder {
+        let comma = if labelled { "," } else { "" };
+        let les = edges.iter().map(|edge| encode::canonical(*edge)).chain(["+Inf".to_owned()]);
+        Encoder {
+            lines: Lines::bare(),
+            suffixes: les.map(|le| format!("{comma}le=\"{le}\"}} ").into_bytes()).collect(),
+            counts: vec![0; edges.len() + 1],
+            last: Vec::new(),
+        }
+    }
+
+    fn refresh(&mut self, core: &Core) {
+        if self.lines.refresh(core.slots.len(), core.slots.entries(), &core.head) {
+            // Lines moved. What was shown before is lost, which matters only if the very next read fails.
+            self.last = vec![(0.0, vec![0; self.counts.len()]); self.lines.len()];
+        }
+    }
+}
+
+impl Family for Core {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn encode(&self, scrape: &Scrape, format: Format, out: &mut Vec<u8>) {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        encoder.refresh(self);
+        let Encoder { lines, suffixes, counts, last } = &mut *encoder;
+        self.head.names.header(format, out);
+        let name = self.head.names.sample(format);
+        for (line, shown) in lines.iter().zip(last) {
+            if let Some(sum) = scrape.histogram(line.slot, counts) {
+                shown.0 = sum;
+                shown.1.copy_from_slice(counts);
+            }
+            let mut cumulative = 0u64;
+            for (suffix, count) in suffixes.iter().zip(&shown.1) {
+                cumulative = cumulative.wrapping_add(*count);
+                out.extend_from_slice(name);
+                out.extend_from_slice(b"_bucket{");
+                out.extend_from_slice(line.block);
+                out.extend_from_slice(suffix);
+                encode::write_u64(out, cumulative);
+                out.push(b'\n');
+            }
+            for (suffix, is_sum) in [(&b"_sum"[..], true), (b"_count", false)] {
+                out.extend_from_slice(name);
+                out.extend_from_slice(suffix);
+                if !line.block.is_empty() {
+                    out.push(b'{');
+                    out.extend_from_slice(line.block);
+                    out.push(b'}');
+                }
+                out.push(b' ');
+                if is_sum {
+                    encode::write_f64(out, shown.0)
+                } else {
+                    encode::write_u64(out, cumulative)
+                }
+                out.push(b'\n');
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Infos: facts as labels of a constant 1, such as a version.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::descriptor::{Descriptor, MetricKind};
+use crate::encode::{self, Format};
+use crate::instrument::{Instrument, descriptor, head};
+use crate::label::LabelDescriptor;
+use crate::registry::{Batch, Family, Head, RegisterError, Spec};
+use crate::slab::Scrape;
+
+/// Facts under the `N` label names of `#[labels("…", …)]`, as one series of value 1.
+///
+/// It is not exposed before the first [`Info::set`]. Setting it again replaces the series, so it never grows.
+/// Not for the hot path: it takes a lock and allocates.
+pub struct Info<const N: usize> {
+    core: Arc<Core<N>>,
+}
+
+struct Core<const N: usize> {
+    head: Head,
+    values: Mutex<Option<[String; N]>>,
+}
+
+impl<const N: usize> Info<N> {
+    /// Replaces the facts, in the order of the declared label names.
+    pub fn set(&self, values: [&str; N]) {
+        let values = values.map(str::to_owned);
+        *self.core.values.lock().unwrap_or_else(PoisonError::into_inner) = Some(values);
+    }
+
+    /// Takes the facts away.
+    pub fn clear(&self) {
+        *self.core.values.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl<const N: usize> Clone for Info<N> {
+    fn clone(&self) -> Self {
+        Info { core: Arc::clone(&self.core) }
+    }
+}
+
+impl<const N: usize> Instrument for Info<N> {
+    fn descriptor(spec: &Spec<'_>, service: Option<String>) -> Descriptor {
+        let label = |name: &&str| LabelDescriptor { name: (*name).to_owned(), values: None, budget: Some(1) };
+        let labels = spec.info_labels.iter().map(label).collect();
+        let kind = if spec.info_as_gauge { MetricKind::Gauge } else { MetricKind::Info };
+        descriptor(spec, kind, labels, service)
+    }
+
+    fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
+        let descriptor = Self::descriptor(spec, batch.service());
+        if descriptor.labels.len() != N {
+            let message = format!("Info<{N}> with {} label names; make them agree", descriptor.labels.len());
+            batch.fail(RegisterError::invalid(&descriptor.name, message));
+        }
+        let (head, _) = head::<()>(batch, descriptor);
+        let core = Arc::new(Core { head, values: Mutex::new(None) });
+        batch.push(Arc::clone(&core) as Arc<dyn Family>);
+        Info { core }
+    }
+}
+
+impl<const N: usize> Family for Core<N> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn encode(&self, _: &Scrape, format: Format, out: &mut Vec<u8>) {
+        self.head.names.header(format, out);
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(values) = &*values else { return };
+        out.extend_from_slice(self.head.names.sample(format));
+        let names = self.head.descriptor.labels.iter().map(|label| label.name.as_str());
+        out.push(b'{');
+        encode::write_labels(out, names.zip(values.iter().map(String::as_str)));
+        out.extend_from_slice(b"} 1\n");
+    }
+}

@@ -1,0 +1,362 @@
+//! Open labels: values that come from outside, interned once against a budget.
+
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The value that stands for all that did not fit into a label's budget.
+pub const OVERFLOW: &str = "__overflow__";
+/// The longest label value, in bytes. What is longer is an identifier or a text, not a label.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
+
+/// The values of one open label: `VALUES` is the budget and one, `TABLE` a power of two at least twice that.
+///
+/// Finding a known value takes no lock and, up to 15 bytes, compares two words beside the index instead of
+/// following a pointer to the text. A new one takes a lock once; when the budget is used up or the value cannot
+/// be a label (empty, over-long, a UUID), the answer is [`OVERFLOW`], counted, without a lock.
+#[doc(hidden)]
+pub struct LabelPool<const VALUES: usize, const TABLE: usize> {
+    /// Index 0 is the overflow value.
+    values: [OnceLock<&'static str>; VALUES],
+    table: [Place; TABLE],
+    used: AtomicUsize,
+    insert: Mutex<()>,
+    overflows: AtomicU64,
+}
+
+/// A place of the table: the key, and the index of its value; index 0 is a free place. Two to a cache line.
+#[repr(align(32))]
+struct Place {
+    index: AtomicU16,
+    low: AtomicU64,
+    high: AtomicU64,
+}
+
+/// A text as two words: up to 15 bytes and the length; of longer ones a hash and a mark.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    low: u64,
+    high: u64,
+}
+
+impl Key {
+    /// In the highest byte of `high`: more than any length that is packed.
+    const LONG: u64 = 0xff << 56;
+
+    #[inline]
+    fn of(text: &[u8]) -> Key {
+        let len = text.len();
+        let word = |from: usize| u64::from_le_bytes(text[from..from + 8].try_into().expect("eight bytes"));
+        let half =
+            |from: usize| u64::from(u32::from_le_bytes(text[from..from + 4].try_into().expect("four bytes")));
+        let length = (len as u64) << 56;
+        match len {
+            // Two reads that overlap cover every length without a loop over bytes.
+            8 => Key { low: word(0), high: length },
+            9..=15 => Key { low: word(0), high: length | (word(len - 8) >> (8 * (16 - len))) },
+            4..=7 => Key { low: half(0) | half(len - 4) << (8 * (len - 4)), high: length },
+            0..=3 => {
+                let low = text.iter().rev().fold(0, |low, byte| low << 8 | u64::from(*byte));
+                Key { low, high: length }
+            }
+            _ => Key { low: hash(text), high: Key::LONG | len as u64 },
+        }
+    }
+
+    /// Where to look first.
+    #[inline]
+    fn place(self) -> usize {
+        const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mixed = u128::from(self.low ^ MIX) * u128::from(self.high.rotate_left(29) ^ MIX.rotate_left(32));
+        (mixed as u64 ^ (mixed >> 64) as u64) as usize
+    }
+
+    #[inline]
+    fn is_long(self) -> bool {
+        self.high & Key::LONG == Key::LONG
+    }
+}
+
+impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
+    pub const fn new() -> Self {
+        assert!(VALUES >= 2 && VALUES <= u16::MAX as usize, "the budget is between 1 and 65,533");
+        assert!(TABLE.is_power_of_two() && TABLE >= 2 * VALUES);
+        LabelPool {
+            values: [const { OnceLock::new() }; VALUES],
+            table: [const { Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) } };
+                TABLE],
+            used: AtomicUsize::new(0),
+            insert: Mutex::new(()),
+            overflows: AtomicU64::new(0),
+        }
+    }
+
+    /// The index of `value`, which is interned if it is new and fits.
+    #[inline]
+    pub fn intern(&'static self, value: &str) -> u16 {
+        match self.find(value) {
+            Ok(index) => index,
+            Err(_) => self.insert(value),
+        }
+    }
+
+    /// The index of a value that was interned before; nothing is counted.
+    pub fn get(&'static self, value: &str) -> Option<u16> {
+        self.find(value).ok()
+    }
+
+    /// The value at an index.
+    pub fn value_at(&'static self, index: usize) -> Option<&'static str> {
+        if index == 0 { Some(OVERFLOW) } else { self.values.get(index)?.get().copied() }
+    }
+
+    /// How many times a value was answered with [`OVERFLOW`].
+    pub fn overflows(&'static self) -> &'static AtomicU64 {
+        &self.overflows
+    }
+
+    /// The index, or the free place of the table where it would belong. Linear probing; at most half is used.
+    #[inline]
+    fn find(&'static self, value: &str) -> Result<u16, usize> {
+        let key = Key::of(value.as_bytes());
+        let mut at = key.place() & (TABLE - 1);
+        loop {
+            let place = &self.table[at];
+            // Acquire: the key and the value were written before the index.
+            let index = place.index.load(Ordering::Acquire);
+            if index == 0 {
+                return Err(at);
+            }
+            let found =
+                Key { low: place.low.load(Ordering::Relaxed), high: place.high.load(Ordering::Relaxed) };
+            if found == key && (!key.is_long() || self.value_at(index as usize) == Some(value)) {
+                return Ok(index);
+            }
+            at = (at + 1) & (TABLE - 1);
+        }
+    }
+
+    #[cold]
+    fn insert(&'static self, value: &str) -> u16 {
+        if self.used.load(Ordering::Relaxed) + 1 >= VALUES || !fit_for_label(value) {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return 0;
+        }
+        let lock = self.insert.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match self.find(value) {
+            Ok(index) => return index, // Another thread was first.
+            Err(place) => place,
+        };
+        let index = self.used.load(Ordering::Relaxed) + 1;
+        if index >= VALUES {
+            drop(lock);
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return 0;
+        }
+        // Leaked on purpose: bounded by the budget, and a `&'static str` is what makes labels `Copy`.
+        let leaked: &'static str = Box::leak(value.to_owned().into_boxed_str());
+        self.values[index].set(leaked).expect("indices are given out once, under the lock");
+        self.used.store(index, Ordering::Relaxed);
+        let key = Key::of(value.as_bytes());
+        let place = &self.table[place];
+        place.low.store(key.low, Ordering::Relaxed);
+        place.high.store(key.high, Ordering::Relaxed);
+        place.index.store(index as u16, Ordering::Release);
+        index as u16
+    }
+}
+
+impl<const VALUES: usize, const TABLE: usize> Default for LabelPool<VALUES, TABLE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether the value can be one of a bounded set. A UUID never is: it names one order, not a kind of order.
+fn fit_for_label(value: &str) -> bool {
+    !value.is_empty()
+        && value != OVERFLOW
+        && value.len() <= LABEL_VALUE_BYTES_MAX
+        && !is_uuid(value.as_bytes())
+}
+
+fn is_uuid(value: &[u8]) -> bool {
+    let dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    value.len() == 36
+        && value
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if dash(at) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+}
+
+/// Of a long text. The table is small and the probing bounded, so nothing stronger is needed.
+fn hash(bytes: &[u8]) -> u64 {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = bytes.len() as u64;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
+        hash = (hash ^ word).wrapping_mul(MIX).rotate_left(26);
+    }
+    for byte in words.remainder() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(MIX).rotate_left(11);
+    }
+    hash ^ (hash >> 32)
+}
+
+/// The size of a pool's table.
+#[doc(hidden)]
+pub const fn table_len(budget: usize) -> usize {
+    (3 * (budget + 1)).next_power_of_two()
+}
+
+/// Declares a label whose values come from outside: symbols, venues, strategies.
+///
+/// The type is `Copy`, two bytes, ordered by its text. `intern` never fails: a value beyond the budget, an
+/// empty or over-long one (128 bytes) and a UUID become `OVERFLOW` (`__overflow__`), and each such call is
+/// counted in `tradewatch_sdk_label_overflow_total{label="…"}` of every registry that uses the label.
+/// Values are never forgotten; the set lives as long as the process.
+///
+/// ```
+/// use tradewatch_metrics::open_label;
+/// open_label!(
+///     /// A tradable instrument.
+///     pub struct Symbol("symbol"), budget = 64
+/// );
+/// let apple = Symbol::intern("AAPL");
+/// assert_eq!(apple.as_str(), "AAPL");
+/// assert_eq!(apple, Symbol::intern("AAPL"));
+/// assert_eq!(Symbol::intern("0b6a3c9e-8f0e-4f6e-9c1d-1f2e3d4c5b6a"), Symbol::OVERFLOW);
+/// ```
+#[macro_export]
+macro_rules! open_label {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident($label:literal), budget = $budget:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        $vis struct $name(u16);
+
+        const _: () = {
+            const BUDGET: usize = $budget;
+            static POOL: $crate::LabelPool<{ BUDGET + 1 }, { $crate::table_len(BUDGET) }> =
+                $crate::LabelPool::new();
+            const _: () = assert!(
+                $crate::valid_label_name($label),
+                "a label name is [a-zA-Z_][a-zA-Z0-9_]* and does not begin with two underscores"
+            );
+
+            #[allow(dead_code)]
+            impl $name {
+                /// Stands for every value that did not fit into the budget.
+                pub const OVERFLOW: Self = Self(0);
+
+                /// The label of this value; never fails. Allocates only when the value is new.
+                #[inline]
+                pub fn intern(value: &str) -> Self {
+                    Self(POOL.intern(value))
+                }
+
+                /// The label of a value that was interned before.
+                pub fn get(value: &str) -> Option<Self> {
+                    POOL.get(value).map(Self)
+                }
+
+                /// The text.
+                pub fn as_str(self) -> &'static str {
+                    POOL.value_at(self.0 as usize).unwrap_or($crate::OVERFLOW)
+                }
+            }
+
+            impl $crate::Label for $name {
+                const NAME: &'static str = $label;
+                const CARDINALITY: usize = BUDGET + 1;
+                const BUDGET: Option<usize> = Some(BUDGET);
+                #[inline(always)]
+                fn index(&self) -> usize {
+                    self.0 as usize
+                }
+                fn value_at(index: usize) -> Option<&'static str> {
+                    POOL.value_at(index)
+                }
+                fn overflows() -> Option<&'static ::std::sync::atomic::AtomicU64> {
+                    Some(POOL.overflows())
+                }
+            }
+
+            // By text, not by order of arrival: iteration is the same in every run.
+            impl Ord for $name {
+                fn cmp(&self, other: &Self) -> ::std::cmp::Ordering {
+                    self.as_str().cmp(other.as_str())
+                }
+            }
+            impl PartialOrd for $name {
+                fn partial_cmp(&self, other: &Self) -> Option<::std::cmp::Ordering> {
+                    Some(self.cmp(other))
+                }
+            }
+            impl ::std::fmt::Debug for $name {
+                fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                    f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
+                }
+            }
+            impl ::std::fmt::Display for $name {
+                fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                    f.write_str(self.as_str())
+                }
+            }
+        };
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_different_short_texts_differ() {
+        let mut seen = std::collections::HashMap::new();
+        for len in 0..=15usize {
+            for at in 0..len {
+                for byte in [b'A', b'B', 0] {
+                    let mut text = vec![b'x'; len];
+                    text[at] = byte;
+                    let key = Key::of(&text);
+                    assert!(!key.is_long());
+                    let before = seen.insert((key.low, key.high), text.clone());
+                    assert!(before.is_none_or(|before| before == text), "{text:?}");
+                }
+            }
+        }
+        assert!(Key::of(&[b'x'; 16]).is_long());
+    }
+
+    #[test]
+    fn every_length_is_found_again_and_probing_passes_others() {
+        static POOL: LabelPool<101, { table_len(100) }> = LabelPool::new();
+        let texts: Vec<String> = (1..=100).map(|len| "q".repeat(len)).collect();
+        let indices: Vec<u16> = texts.iter().map(|text| POOL.intern(text)).collect();
+        for (text, index) in texts.iter().zip(indices) {
+            assert_eq!((POOL.intern(text), POOL.value_at(index as usize)), (index, Some(text.as_str())));
+        }
+        assert_eq!(POOL.get("r"), None);
+        assert_eq!(POOL.intern("r"), 0, "the budget is used up");
+        assert_eq!(POOL.overflows().load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn threads_agree_on_the_index_of_a_value() {
+        static POOL: LabelPool<65, { table_len(64) }> = LabelPool::new();
+        let run = || (0..80).map(|n| POOL.intern(&format!("value-{n:02}"))).collect::<Vec<u16>>();
+        let all: Vec<Vec<u16>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("interning never panics")).collect()
+        });
+        for other in &all[1..] {
+            for (a, b) in all[0].iter().zip(other) {
+                // A value that one thread saw refused may have been taken by none.
+                assert_eq!(a, b);
+            }
+        }
+        let mut used: Vec<u16> = all[0].iter().copied().filter(|index| *index != 0).collect();
+        used.sort_unstable();
+        assert_eq!(used, (1..=64).collect::<Vec<u16>>());
+    }
+}

@@ -1,0 +1,115 @@
+//! From a dense label index to a slot: the table behind every labelled counter and histogram.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::slab::{self, CellKind};
+
+/// One slot for each label combination, taken when the combination is first asked for.
+pub(crate) struct SlotTable {
+    slots: Box<[AtomicU32]>,
+    layout: Box<[CellKind]>,
+    create: Mutex<()>,
+    /// How many combinations have a slot; the encoder sees by it whether its cached lines are all of them.
+    len: AtomicUsize,
+}
+
+impl SlotTable {
+    pub(crate) fn new(cardinality: usize, layout: &[CellKind]) -> SlotTable {
+        SlotTable {
+            slots: (0..cardinality).map(|_| AtomicU32::new(slab::SINK)).collect(),
+            layout: layout.into(),
+            create: Mutex::new(()),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    /// The slot of a combination, which exists from now on.
+    #[inline(always)]
+    pub(crate) fn slot(&self, index: usize) -> u32 {
+        // Acquire: the cells were zeroed (if used before) ahead of the slot's publication.
+        match self.slots.get(index).map(|slot| slot.load(Ordering::Acquire)) {
+            Some(slab::SINK) | None => self.create(index),
+            Some(slot) => slot,
+        }
+    }
+
+    /// The slot of a combination, if it exists.
+    pub(crate) fn peek(&self, index: usize) -> Option<u32> {
+        let slot = self.slots.get(index)?.load(Ordering::Acquire);
+        (slot != slab::SINK).then_some(slot)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create(&self, index: usize) -> u32 {
+        let Some(entry) = self.slots.get(index) else { return slab::SINK };
+        let _lock = self.create.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = entry.load(Ordering::Acquire);
+        if known != slab::SINK {
+            return known;
+        }
+        let slot = slab::allocate(&self.layout).unwrap_or(slab::SINK);
+        if slot != slab::SINK {
+            entry.store(slot, Ordering::Release);
+            self.len.fetch_add(1, Ordering::Release);
+        }
+        slot
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Index and slot of each combination that exists, by index.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, u32)> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .map(|(index, slot)| (index, slot.load(Ordering::Acquire)))
+            .filter(|(_, slot)| *slot != slab::SINK)
+    }
+}
+
+impl Drop for SlotTable {
+    fn drop(&mut self) {
+        // Every handle holds the family that holds this table, so nobody writes to these cells any more.
+        let used = self.slots.iter_mut().map(|slot| *slot.get_mut()).filter(|slot| *slot != slab::SINK);
+        slab::release(used.collect::<Vec<_>>().into_iter(), self.layout.len());
+    }
+}
+
+/// How a handle reaches its family: borrowed on the hot path (no reference count is touched), owned to be kept.
+pub(crate) enum Keep<'a, T> {
+    Borrowed(&'a Arc<T>),
+    Owned(Arc<T>),
+}
+
+impl<T> Keep<'_, T> {
+    pub(crate) fn into_owned(self) -> Keep<'static, T> {
+        match self {
+            Keep::Borrowed(core) => Keep::Owned(Arc::clone(core)),
+            Keep::Owned(core) => Keep::Owned(core),
+        }
+    }
+}
+
+impl<T> Clone for Keep<'_, T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        match self {
+            Keep::Borrowed(core) => Keep::Borrowed(core),
+            Keep::Owned(core) => Keep::Owned(Arc::clone(core)),
+        }
+    }
+}
+
+impl<T> std::ops::Deref for Keep<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        match self {
+            Keep::Borrowed(core) => core,
+            Keep::Owned(core) => core,
+        }
+    }
+}

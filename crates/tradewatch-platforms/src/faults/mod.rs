@@ -1,0 +1,7 @@
+//! Faults that act on the world, never on a metric.
+//!
+//! The feed and the broker each hold a [`Board`] of faults in force, posted to `/control/faults`.
+
+pub mod board;
+
+pub use board::{Active, Board};

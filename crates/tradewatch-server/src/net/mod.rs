@@ -1,0 +1,7 @@
+//! Sockets: one HTTP client for everything that leaves, one accept loop for everything that comes.
+
+pub mod client;
+pub mod listen;
+pub mod tls;
+
+pub use client::HttpClient;

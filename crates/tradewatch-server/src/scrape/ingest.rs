@@ -1,0 +1,455 @@
+//! From the body of one scrape to one commit in the store.
+//!
+//! Bytes and `now` in, samples out: no sockets, no clock. An [`Ingest`] belongs to one target and
+//! remembers what it has met there: the bytes that name a series map to its id, so that an unchanged
+//! line costs no label parsing; what vanishes gets a staleness marker; a body that breaks a limit or
+//! is rubbish is dropped as a whole, and nothing but its own target feels it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::time::Duration;
+
+use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, SeriesId, Timestamp};
+
+use super::line::{Descriptor, Format, Line, LineError, Lines};
+use crate::config::file::RelabelConfig;
+use crate::relabel::{self, LabelMap};
+
+/// Samples that one scrape may bring where the job sets no limit.
+const SAMPLES_MAX: u64 = 2_000_000;
+/// Families of one target whose metadata is kept.
+const FAMILIES_MAX: usize = 20_000;
+
+/// What a job says about the samples of its targets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IngestOptions {
+    /// Labels of the target, `job` and `instance` among them.
+    pub target: Labels,
+    /// Whether a label of the target's own wins over ours.
+    pub honor_labels: bool,
+    /// Whether time stamps in the body are used.
+    pub honor_timestamps: bool,
+    /// Most samples after relabelling; 0 for no limit.
+    pub sample_limit: u64,
+    /// Most labels on one sample; 0 for no limit.
+    pub label_limit: u64,
+    /// Longest label name; 0 for no limit.
+    pub label_name_length_limit: u64,
+    /// Longest label value; 0 for no limit.
+    pub label_value_length_limit: u64,
+    /// Rewrites the labels of each sample.
+    pub metric_relabel: Vec<RelabelConfig>,
+}
+
+/// What one scrape brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scraped {
+    /// Samples in the body.
+    pub samples: u64,
+    /// Samples that were kept by relabelling.
+    pub kept: u64,
+    /// Series that were not there the last time.
+    pub added: u64,
+    /// Series that were there the last time and are not now.
+    pub vanished: u64,
+    /// Samples that the store refused (out of order, duplicate, too far in the future), with the first reason.
+    pub refused: u64,
+    /// The first reason for which a sample was refused.
+    pub refusal: Option<String>,
+    /// Why the scrape failed, if it did; then `up` is 0.
+    pub error: Option<String>,
+}
+
+/// Why a body is not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rejection {
+    /// A line is wrong.
+    Line(LineError),
+    /// A limit of the job is broken.
+    Limit(String),
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejection::Line(error) => error.fmt(f),
+            Rejection::Limit(message) => f.write_str(message),
+        }
+    }
+}
+
+impl From<LineError> for Rejection {
+    fn from(error: LineError) -> Rejection {
+        Rejection::Line(error)
+    }
+}
+
+/// A series as its target writes it.
+struct Entry {
+    /// The bytes that name it.
+    written: Box<[u8]>,
+    /// Its label set as stored; `None` if relabelling drops it.
+    stored: Option<Labels>,
+    /// Its id in the store, once it was asked for.
+    id: Option<SeriesId>,
+    /// The scrape that saw it last.
+    seen: u64,
+    /// Whether its staleness is ours to tell: not where the target gives its own times.
+    tracked: bool,
+}
+
+/// A sample that was read and is not yet in the store.
+struct Pending {
+    entry: u32,
+    value: f64,
+    ts: Option<i64>,
+}
+
+/// The synthetic series of each scrape, in the order of [`Ingest::report`].
+const REPORT: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// Takes the scrapes of one target into the store.
+pub struct Ingest {
+    db: Db,
+    options: IngestOptions,
+    entries: Vec<Entry>,
+    index: HashMap<Box<[u8]>, u32>,
+    /// Entries in the order of the last body: most often the next line is the next of these.
+    order: Vec<u32>,
+    pending: Vec<Pending>,
+    scrapes: u64,
+    report: Vec<(Labels, SeriesId)>,
+    descriptors: HashMap<Box<[u8]>, u64>,
+    metadata: BTreeMap<String, Metadata>,
+    /// Time of the newest committed scrape.
+    last: Option<Timestamp>,
+}
+
+impl Ingest {
+    /// Scrapes of one target into `db`.
+    pub fn new(db: Db, options: IngestOptions) -> Ingest {
+        Ingest {
+            db,
+            options,
+            entries: Vec::new(),
+            index: HashMap::new(),
+            order: Vec::new(),
+            pending: Vec::new(),
+            scrapes: 0,
+            report: Vec::new(),
+            descriptors: HashMap::new(),
+            metadata: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// Kind, unit and help of the target's families.
+    pub fn metadata(&self) -> &BTreeMap<String, Metadata> {
+        &self.metadata
+    }
+
+    /// Label sets that the last scrape stored, the synthetic ones included.
+    pub fn series(&self) -> impl Iterator<Item = &Labels> {
+        let current = self.entries.iter().filter(|entry| entry.seen == self.scrapes);
+        let own = current.filter_map(|entry| entry.stored.as_ref());
+        own.chain(self.report.iter().map(|(labels, _)| labels))
+    }
+
+    /// Takes a text body that was scraped at `now`, in one commit.
+    ///
+    /// # Errors
+    /// Only if the store cannot write; what is wrong with the body is in [`Scraped::error`].
+    pub fn scrape_body(&mut self, now: Timestamp, body: &[u8]) -> Result<Scraped, tradewatch_tsdb::Error> {
+        self.scrape(now, Ok((body, Format::Text)), Duration::ZERO)
+    }
+
+    /// Takes what a fetch brought, or why it failed, in one commit.
+    ///
+    /// # Errors
+    /// Only if the store cannot write.
+    pub fn scrape(
+        &mut self,
+        now: Timestamp,
+        fetched: Result<(&[u8], Format), String>,
+        took: Duration,
+    ) -> Result<Scraped, tradewatch_tsdb::Error> {
+        self.scrapes += 1;
+        let mut scraped = Scraped::default();
+        let known = self.entries.len();
+        // The whole body is read before the store sees any of it: of a bad body nothing is kept, not
+        // even what stood above the bad line, and the series it invents are never created.
+        let result = fetched.and_then(|(body, format)| {
+            self.read_body(body, format, &mut scraped).map_err(|rejection| rejection.to_string())
+        });
+        if let Err(error) = result {
+            scraped = Scraped { error: Some(error), samples: scraped.samples, ..Scraped::default() };
+            for entry in self.entries.drain(known..) {
+                self.index.remove(&entry.written);
+            }
+            self.pending.clear();
+            self.order.clear();
+        }
+        let mut appender = self.db.appender_at(now);
+        self.append_pending(&mut appender, now, &mut scraped);
+        scraped.vanished = self.mark_vanished(&mut appender, now);
+        self.append_report(&mut appender, now, &scraped, took);
+        appender.commit()?;
+        self.last = Some(now);
+        self.forget_old();
+        Ok(scraped)
+    }
+
+    /// Marks all series of the target as ended at `now`: the target went away.
+    ///
+    /// # Errors
+    /// Only if the store cannot write.
+    pub fn end(&mut self, now: Timestamp) -> Result<(), tradewatch_tsdb::Error> {
+        if self.last.is_none_or(|last| last >= now) {
+            return Ok(());
+        }
+        self.scrapes += 1;
+        let mut appender = self.db.appender();
+        self.mark_vanished(&mut appender, now);
+        for (_, id) in &self.report {
+            // A marker that comes too late has nothing left to end.
+            let _ = appender.append(*id, now, STALE_NAN);
+        }
+        appender.commit()?;
+        self.forget_old();
+        Ok(())
+    }
+
+    fn read_body(&mut self, body: &[u8], format: Format, scraped: &mut Scraped) -> Result<(), Rejection> {
+        let mut lines = Lines::new(body, format);
+        let mut cursor = 0;
+        self.pending.clear();
+        while let Some(line) = lines.next_line()? {
+            match line {
+                Line::Descriptor(text) => self.note_descriptor(text),
+                Line::Sample { series, value, ts } => {
+                    let at = self.find(&lines, series, &mut cursor, scraped)?;
+                    scraped.samples += 1;
+                    if self.entries[at as usize].stored.is_some() {
+                        scraped.kept += 1;
+                        let limit = self.options.sample_limit;
+                        if limit > 0 && scraped.kept > limit {
+                            return Err(Rejection::Limit(format!(
+                                "line {}: more samples than sample_limit {limit}",
+                                lines.number
+                            )));
+                        }
+                        if scraped.kept > SAMPLES_MAX {
+                            return Err(Rejection::Limit(format!(
+                                "line {}: more than {SAMPLES_MAX} samples",
+                                lines.number
+                            )));
+                        }
+                    }
+                    self.pending.push(Pending {
+                        entry: at,
+                        value,
+                        ts: ts.filter(|_| self.options.honor_timestamps),
+                    });
+                }
+            }
+        }
+        self.order.clear();
+        self.order.extend(self.pending.iter().map(|pending| pending.entry));
+        Ok(())
+    }
+
+    /// The entry of a series: the next one of the last body, a known one, or a new one.
+    fn find(
+        &mut self,
+        lines: &Lines<'_>,
+        series: &[u8],
+        cursor: &mut usize,
+        scraped: &mut Scraped,
+    ) -> Result<u32, Rejection> {
+        if let Some(&at) = self.order.get(*cursor)
+            && *self.entries[at as usize].written == *series
+        {
+            *cursor += 1;
+            return Ok(at);
+        }
+        if let Some(&at) = self.index.get(series) {
+            // After an inserted or vanished line the walk goes on beside the last body.
+            let rest = &self.order[(*cursor).min(self.order.len())..];
+            if let Some(ahead) = rest.iter().take(64).position(|other| *other == at) {
+                *cursor += ahead + 1;
+            }
+            return Ok(at);
+        }
+        let stored = self.store_labels(lines, series)?;
+        scraped.added += u64::from(stored.is_some());
+        let at = u32::try_from(self.entries.len()).map_err(|_| Rejection::Limit("too many series".into()))?;
+        self.entries.push(Entry { written: series.into(), stored, id: None, seen: 0, tracked: true });
+        self.index.insert(series.into(), at);
+        Ok(at)
+    }
+
+    fn append_pending(&mut self, appender: &mut Appender, now: Timestamp, scraped: &mut Scraped) {
+        for pending in &self.pending {
+            let entry = &mut self.entries[pending.entry as usize];
+            let again = entry.seen == self.scrapes;
+            entry.seen = self.scrapes;
+            let Some(labels) = &entry.stored else { continue };
+            entry.tracked = pending.ts.is_none();
+            let mut refuse = |why: &dyn fmt::Display| {
+                scraped.refused += 1;
+                scraped
+                    .refusal
+                    .get_or_insert_with(|| format!("{}: {why}", String::from_utf8_lossy(&entry.written)));
+            };
+            if again && pending.ts.is_none() {
+                refuse(&"the series stands there twice");
+                continue;
+            }
+            let id = *entry.id.get_or_insert_with(|| appender.series(labels));
+            let ts = pending.ts.map_or(now, Timestamp::from_millis);
+            if let Err(error) = appender.append(id, ts, pending.value) {
+                refuse(&error);
+                // The store may have no such series (any more): the next scrape asks again.
+                if !error.is_out_of_order() && !error.is_duplicate() && !error.is_too_far_in_future() {
+                    entry.id = None;
+                }
+            }
+        }
+        self.pending.clear();
+    }
+
+    /// The label set under which a series is stored, `None` if relabelling drops it.
+    fn store_labels(&self, lines: &Lines<'_>, series: &[u8]) -> Result<Option<Labels>, Rejection> {
+        let mut labels: LabelMap =
+            lines.parse_series(series)?.into_iter().filter(|(_, v)| !v.is_empty()).collect();
+        self.add_target_labels(&mut labels);
+        let options = &self.options;
+        if !options.metric_relabel.is_empty() && !relabel::apply(&options.metric_relabel, &mut labels) {
+            return Ok(None);
+        }
+        let shown = || String::from_utf8_lossy(&series[..series.len().min(200)]).into_owned();
+        let broken =
+            |what: String| Err(Rejection::Limit(format!("line {}: {}: {what}", lines.number, shown())));
+        if labels.get("__name__").is_none_or(String::is_empty) {
+            return broken("no metric name is left after relabelling".into());
+        }
+        if options.label_limit > 0 && labels.len() as u64 > options.label_limit {
+            return broken(format!(
+                "{} labels are more than label_limit {}",
+                labels.len(),
+                options.label_limit
+            ));
+        }
+        for (name, value) in &labels {
+            let limit = options.label_name_length_limit;
+            if limit > 0 && name.len() as u64 > limit {
+                return broken(format!(
+                    "label name of {} bytes is longer than label_name_length_limit {limit}",
+                    name.len()
+                ));
+            }
+            let limit = options.label_value_length_limit;
+            if limit > 0 && value.len() as u64 > limit {
+                return broken(format!(
+                    "value of label {name:?} has {} bytes, more than label_value_length_limit {limit}",
+                    value.len()
+                ));
+            }
+        }
+        Ok(Some(Labels::from_pairs(labels)))
+    }
+
+    fn add_target_labels(&self, labels: &mut LabelMap) {
+        for (name, value) in self.options.target.iter() {
+            if let Some(own) = labels.get(name).cloned() {
+                if self.options.honor_labels {
+                    continue;
+                }
+                let mut exported = format!("exported_{name}");
+                while labels.contains_key(&exported) || self.options.target.get(&exported).is_some() {
+                    exported = format!("exported_{exported}");
+                }
+                labels.insert(exported, own);
+            }
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Ends each series that the last scrape saw and this one did not.
+    fn mark_vanished(&self, appender: &mut Appender, now: Timestamp) -> u64 {
+        let mut vanished = 0;
+        for entry in &self.entries {
+            if entry.seen + 1 == self.scrapes
+                && entry.tracked
+                && let Some(id) = &entry.id
+            {
+                // Refused only where a newer sample stands there already: then it has not vanished.
+                vanished += u64::from(appender.append(*id, now, STALE_NAN).is_ok());
+            }
+        }
+        vanished
+    }
+
+    fn append_report(&mut self, appender: &mut Appender, now: Timestamp, scraped: &Scraped, took: Duration) {
+        if self.report.is_empty() {
+            for name in REPORT {
+                let labels = self.options.target.with("__name__", name);
+                let id = appender.series(&labels);
+                self.report.push((labels, id));
+            }
+        }
+        let up = if scraped.error.is_none() { 1.0 } else { 0.0 };
+        let values =
+            [up, took.as_secs_f64(), scraped.samples as f64, scraped.kept as f64, scraped.added as f64];
+        for ((_, id), value) in self.report.iter().zip(values) {
+            // Two scrapes in one millisecond: the first report stands.
+            let _ = appender.append(*id, now, value);
+        }
+    }
+
+    /// Drops what has not been seen for a while, so that churn does not grow the memory.
+    fn forget_old(&mut self) {
+        /// A series that is away for this many scrapes is looked up anew.
+        const KEPT_SCRAPES: u64 = 4;
+        let old = |entry: &Entry, scrapes: u64| entry.seen + KEPT_SCRAPES < scrapes;
+        let gone = self.entries.iter().filter(|entry| old(entry, self.scrapes)).count();
+        if gone == 0 || gone * 4 < self.entries.len() {
+            return;
+        }
+        let scrapes = self.scrapes;
+        self.entries.retain(|entry| !old(entry, scrapes));
+        self.index = self.entries.iter().zip(0u32..).map(|(entry, at)| (entry.written.clone(), at)).collect();
+        self.order.clear();
+    }
+
+    fn note_descriptor(&mut self, text: &[u8]) {
+        if let Some(seen) = self.descriptors.get_mut(text) {
+            *seen = self.scrapes;
+            return;
+        }
+        if self.descriptors.len() >= FAMILIES_MAX * 3 {
+            return;
+        }
+        self.descriptors.insert(text.into(), self.scrapes);
+        let Some(descriptor) = Descriptor::parse(text) else { return };
+        let (Descriptor::Type(family, _) | Descriptor::Help(family, _) | Descriptor::Unit(family, _)) =
+            &descriptor;
+        let family = family.clone();
+        let entry = self.metadata.entry(family.clone()).or_default();
+        match descriptor {
+            Descriptor::Type(_, kind) => {
+                entry.kind =
+                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or_default();
+            }
+            Descriptor::Help(_, help) => entry.help = help,
+            Descriptor::Unit(_, unit) => entry.unit = unit,
+        }
+        self.db.set_metadata(&family, entry);
+    }
+}

@@ -1,0 +1,295 @@
+//! The store behind its interface: open, query, and what both sides share.
+//!
+//! Locks, always taken in this order: `checkpoint` or `sync`, then `writer`, then `head`. A commit writes its record
+//! under `writer` and holds `head` only to push the samples; a query holds `head` only to collect chunks
+//! (a reference each, and a copy of the open one), and decodes them without a lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use crate::chunk::Chunk;
+use crate::dir::Dir;
+use crate::error::{Error, Kind};
+use crate::head::{Head, Replayer};
+use crate::log::Damage;
+use crate::stats::RefusedCounters;
+use crate::wal::Wal;
+use crate::{Labels, Matcher, Metadata, Series, Timestamp};
+
+/// The most metric families of which metadata is kept; a new one beyond it is ignored.
+pub const METADATA_FAMILIES_MAX: usize = 100_000;
+
+/// Bounds and habits of a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The most series held at a time; a new one beyond it is refused (`is_too_many_series`).
+    pub series_max: usize,
+    /// How far a sample may lie ahead of `now`, where the appender was given one.
+    pub future_max: Duration,
+    /// Samples older than this are dropped by [`Db::compact`].
+    pub retention: Duration,
+    /// Beyond this many bytes of packed samples, [`Db::compact`] drops the oldest.
+    pub retention_bytes: Option<u64>,
+    /// A segment of the log is closed at this length.
+    pub segment_bytes_max: u64,
+    /// [`Db::compact`] writes a checkpoint once the segments take this much.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            series_max: 2_000_000,
+            future_max: Duration::from_secs(600),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            retention_bytes: None,
+            segment_bytes_max: 64 * 1024 * 1024,
+            checkpoint_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// What [`Db::open`] found in the directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records read.
+    pub records: u64,
+    /// Series and samples now in the store.
+    pub series: usize,
+    /// Samples now in the store.
+    pub samples: u64,
+    /// What could not be read, place by place; empty after a clean end and after `kill -9`.
+    pub damage: Vec<Damage>,
+    /// Samples dropped since the damage took the labels of their series.
+    pub samples_without_series: u64,
+    /// Samples dropped since they do not fit behind those before them.
+    pub samples_out_of_order: u64,
+}
+
+/// The store. Clones share it; every method takes `&self` from any thread.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub options: Options,
+    /// Held while a checkpoint is written.
+    pub checkpoint: Mutex<()>,
+    /// Held while files are synced, so that a sync which finds nothing to do has not overtaken another.
+    pub sync: Mutex<()>,
+    /// Orders commits; never held by a query.
+    pub writer: Mutex<Writer>,
+    pub head: RwLock<Head>,
+    pub refused: RefusedCounters,
+    pub appended: AtomicU64,
+}
+
+/// The side that changes the store.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// `None` without a disk.
+    pub wal: Option<Wal>,
+    pub dir: Option<Arc<dyn Dir>>,
+    pub is_closed: bool,
+    /// Damage was found, or much was dropped: the next compaction writes a checkpoint.
+    pub wants_checkpoint: bool,
+    pub damage: u64,
+    pub checkpoints: u64,
+    pub failed_checkpoints: u64,
+}
+
+impl Db {
+    /// A store without a disk: nothing outlives the last clone.
+    pub fn in_memory() -> Db {
+        Db::in_memory_with(Options::default())
+    }
+
+    /// A store without a disk, with bounds of its own.
+    pub fn in_memory_with(options: Options) -> Db {
+        Db::new(options, Writer::default(), Head::default())
+    }
+
+    /// Opens the store in `dir`, which is locked until [`Db::close`] or the last clone is gone.
+    ///
+    /// Everything that was committed is there again. A torn end of the log is cut off and damage in its
+    /// middle skipped; both are in the [`Recovery`], with file, offset, length and reason.
+    ///
+    /// # Errors
+    /// `is_locked` if another store has the directory; `is_newer_format` if a newer tradewatch wrote
+    /// it, and then nothing was touched; else a failure of the disk.
+    pub fn open(dir: Arc<dyn Dir>, options: Options) -> Result<(Db, Recovery), Error> {
+        let mut replayer = Replayer::default();
+        let (wal, scanned) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;
+        let (without_series, misfits) = (replayer.without_series, replayer.misfits);
+        let head = replayer.finish();
+        let recovery = Recovery {
+            records: scanned.records,
+            series: head.series.len(),
+            samples: head.samples,
+            damage: scanned.damage,
+            samples_without_series: without_series,
+            samples_out_of_order: misfits,
+        };
+        let writer = Writer {
+            wal: Some(wal),
+            dir: Some(dir),
+            wants_checkpoint: recovery.damage.iter().any(|damage| !damage.is_torn_tail),
+            damage: recovery.damage.len() as u64,
+            ..Writer::default()
+        };
+        Ok((Db::new(options, writer, head), recovery))
+    }
+
+    fn new(options: Options, writer: Writer, head: Head) -> Db {
+        Db {
+            inner: Arc::new(Inner {
+                options,
+                checkpoint: Mutex::default(),
+                sync: Mutex::default(),
+                writer: Mutex::new(writer),
+                head: RwLock::new(head),
+                refused: RefusedCounters::default(),
+                appended: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The series that match, with their samples from `start` to `end` (both inclusive), sorted by labels.
+    ///
+    /// Series without a sample in the range are left out. No matcher at all selects everything. The
+    /// answer holds each commit whole or not at all.
+    pub fn select(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Series> {
+        self.select_bounded(matchers, start, end, usize::MAX).expect("without a bound it cannot fail")
+    }
+
+    /// Like [`Db::select`], for at most `samples_max` samples.
+    ///
+    /// # Errors
+    /// `is_too_many_samples` beyond the bound, before the memory for them is taken.
+    pub fn select_bounded(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+        samples_max: usize,
+    ) -> Result<Vec<Series>, Error> {
+        let snapshot = self.snapshot(matchers, start, end);
+        let mut found = Vec::with_capacity(snapshot.len());
+        let mut total = 0;
+        for (labels, chunks) in snapshot {
+            let mut samples = Vec::new();
+            for chunk in &chunks {
+                chunk.read(start, end, &mut samples);
+                if total + samples.len() > samples_max {
+                    return Err(Error::new(Kind::TooManySamples { max: samples_max }));
+                }
+            }
+            total += samples.len();
+            if !samples.is_empty() {
+                found.push(Series { labels, samples });
+            }
+        }
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(found)
+    }
+
+    /// The label sets that match and have samples around `start` to `end`, sorted.
+    ///
+    /// A series whose samples lie before and after the range, and none within, may be among them.
+    pub fn series(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Labels> {
+        let head = self.head();
+        let ids = head.postings.select(matchers);
+        let live = ids.iter().map(|id| &head.series[id]).filter(|series| series.overlaps(start, end));
+        let mut found: Vec<Labels> = live.map(|series| series.labels.clone()).collect();
+        drop(head);
+        found.sort();
+        found
+    }
+
+    /// The label names of the series that match, sorted.
+    pub fn label_names(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for labels in self.series(matchers, start, end) {
+            for (name, _) in &labels {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The values of the label `name` among the series that match, sorted.
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<String> {
+        let mut values = BTreeSet::new();
+        for labels in self.series(matchers, start, end) {
+            if let Some(value) = labels.get(name)
+                && !values.contains(value)
+            {
+                values.insert(value.to_owned());
+            }
+        }
+        values.into_iter().collect()
+    }
+
+    /// Remembers what a metric family says about itself; the latest word wins.
+    ///
+    /// It is written to the log with the next commit, or by [`Db::sync`].
+    pub fn set_metadata(&self, family: &str, metadata: &Metadata) {
+        let head = self.head();
+        let known = head.metadata.get(family);
+        let is_full = known.is_none() && head.metadata.len() >= METADATA_FAMILIES_MAX;
+        if is_full || known == Some(metadata) {
+            return;
+        }
+        drop(head);
+        let mut head = self.head_mut();
+        head.metadata.insert(family.to_owned(), metadata.clone());
+        head.unlogged_families.insert(family.to_owned());
+    }
+
+    /// What is known about each metric family, by name.
+    pub fn metadata(&self) -> BTreeMap<String, Metadata> {
+        self.head().metadata.clone()
+    }
+
+    fn snapshot(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Arc<Chunk>>)> {
+        let head = self.head();
+        let mut found = Vec::new();
+        for id in head.postings.select(matchers) {
+            let series = &head.series[&id];
+            let chunks = series.snapshot(start, end);
+            if !chunks.is_empty() {
+                found.push((series.labels.clone(), chunks));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn head(&self) -> RwLockReadGuard<'_, Head> {
+        self.inner.head.read().expect("no panic while the head is locked")
+    }
+
+    pub(crate) fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
+        self.inner.head.write().expect("no panic while the head is locked")
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.inner.writer.lock().expect("no panic while writes are locked")
+    }
+}

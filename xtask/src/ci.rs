@@ -1,0 +1,210 @@
+//! The whole test run, stage by stage, with the seconds that each took.
+//!
+//! A stage that fails does not stop the others, so that one run shows all that is wrong; the run as a whole then fails.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// How long the long checks run.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub enum Size {
+    /// Fits into 25 minutes on two cores.
+    Small,
+    /// For the night.
+    Full,
+}
+
+/// Debian packages with the real components that the tests use.
+const DEBIAN_PACKAGES: &[&str] = &[
+    "postgresql",
+    "redis-server",
+    "prometheus",
+    "prometheus-alertmanager",
+    "chromium",
+    "fonts-dejavu-core",
+    "curl",
+    "python3-venv",
+];
+/// The files that show that those packages are there.
+const DEBIAN_FILES: &[&str] = &[
+    "/usr/bin/redis-server",
+    "/usr/bin/prometheus",
+    "/usr/bin/promtool",
+    "/usr/bin/amtool",
+    "/usr/bin/chromium",
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "/usr/bin/curl",
+];
+/// PyPI packages of the outside clients.
+const PYPI_PACKAGES: &[&str] = &["alpaca-py==0.44.0", "prometheus-client==0.26.0"];
+
+struct Run {
+    root: PathBuf,
+    size: Size,
+    only: Option<String>,
+    results: Vec<(&'static str, f64, Option<String>)>,
+}
+
+/// Runs the stages in order and prints a table of their seconds.
+///
+/// # Errors
+/// If a stage failed; the table names it.
+pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
+    let mut run = Run { root: root.to_path_buf(), size, only: only.map(str::to_owned), results: Vec::new() };
+    run.stage("install", install);
+    run.stage("format", |run| cargo(run, &["fmt", "--all", "--check"]));
+    run.stage("clippy", |run| {
+        cargo(run, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
+    });
+    run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
+    run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
+    run.stage("rules", rules);
+    run.stage("ui", ui);
+    run.stage("release build", |run| {
+        cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
+    });
+    run.stage("demo scene", demo);
+    run.report()
+}
+
+impl Run {
+    fn stage(&mut self, name: &'static str, body: impl FnOnce(&Run) -> Result<()>) {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            return;
+        }
+        println!("\n=== {name}");
+        let start = Instant::now();
+        let outcome = body(self);
+        let seconds = start.elapsed().as_secs_f64();
+        let error = outcome.err().map(|error| format!("{error:#}"));
+        match &error {
+            None => println!("=== {name}: passed in {seconds:.1} s"),
+            Some(error) => println!("=== {name}: FAILED in {seconds:.1} s: {error}"),
+        }
+        self.results.push((name, seconds, error));
+    }
+
+    fn report(&self) -> Result<()> {
+        println!("\n{:<24} {:>8}", "stage", "seconds");
+        for (name, seconds, error) in &self.results {
+            println!("{name:<24} {seconds:>8.1}{}", if error.is_some() { "  FAILED" } else { "" });
+        }
+        let failed = self.results.iter().filter(|(_, _, error)| error.is_some()).count();
+        let total: f64 = self.results.iter().map(|(_, seconds, _)| seconds).sum();
+        println!("{:<24} {total:>8.1}", "all");
+        println!("\n{} passed, {failed} failed", self.results.len() - failed);
+        if failed > 0 {
+            bail!("{failed} of {} stages failed", self.results.len());
+        }
+        Ok(())
+    }
+}
+
+/// Runs a command in `dir` and fails with its name if it fails.
+fn command(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new(program)
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("start {program}"))?;
+    if !status.success() {
+        bail!("`{program} {}` ended with {status}", args.join(" "));
+    }
+    Ok(())
+}
+
+fn cargo(run: &Run, args: &[&str]) -> Result<()> {
+    // The long checks read their size from the environment; without it they run small.
+    let env: &[(&str, &str)] = match run.size {
+        Size::Small => &[("CARGO_INCREMENTAL", "0")],
+        Size::Full => &[("CARGO_INCREMENTAL", "0"), ("TRADEWATCH_SEEDS", "10000")],
+    };
+    command(&run.root, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args, env)
+}
+
+fn install(run: &Run) -> Result<()> {
+    if !DEBIAN_FILES.iter().all(|file| Path::new(file).exists()) || !Path::new("/usr/lib/postgresql").exists()
+    {
+        let env = [("DEBIAN_FRONTEND", "noninteractive")];
+        command(&run.root, "apt-get", &["update", "-qq"], &env)?;
+        let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+        args.extend(DEBIAN_PACKAGES);
+        command(&run.root, "apt-get", &args, &env)?;
+    }
+    let venv = python_env(run);
+    if !venv.join("bin/python").exists() {
+        command(&run.root, "python3", &["-m", "venv", &venv.to_string_lossy()], &[])?;
+    }
+    let mut args = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    args.extend(PYPI_PACKAGES);
+    command(&run.root, &venv.join("bin/python").to_string_lossy(), &args, &[])?;
+    command(&run.root.join("ui"), "npm", &["ci", "--no-fund", "--no-audit"], &[])
+}
+
+/// The Python environment of the outside clients.
+fn python_env(run: &Run) -> PathBuf {
+    run.root.join("target/python")
+}
+
+/// The real promtool accepts the shipped configuration and rules, and the rules' unit tests pass there.
+fn rules(run: &Run) -> Result<()> {
+    for platform in std::fs::read_dir(run.root.join("platforms"))? {
+        let folder = platform?.path();
+        let rules: Vec<String> = std::fs::read_dir(folder.join("rules"))?
+            .map(|entry| Ok(entry?.path().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        let (tests, rules): (Vec<_>, Vec<_>) =
+            rules.iter().map(String::as_str).partition(|path| path.ends_with(".test.yml"));
+        command(&folder, "promtool", &[&["check", "rules"], rules.as_slice()].concat(), &[])?;
+        command(&folder, "promtool", &[&["test", "rules"], tests.as_slice()].concat(), &[])?;
+        for config in ["prometheus.yml", "prometheus.documents.yml"] {
+            if folder.join(config).exists() {
+                command(&folder, "promtool", &["check", "config", config], &[])?;
+            }
+        }
+        if folder.join("alertmanager.yml").exists() {
+            command(&folder, "amtool", &["check-config", "alertmanager.yml"], &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// The UI's types and tests, and that the committed build is what its source gives.
+fn ui(run: &Run) -> Result<()> {
+    let ui = run.root.join("ui");
+    for script in ["check", "test", "build"] {
+        command(&ui, "npm", &["run", "--silent", script], &[])?;
+    }
+    command(&run.root, "git", &["diff", "--exit-code", "--stat", "--", "ui/dist"], &[])
+        .context("ui/dist is not what `npm run build` gives; commit the new build")?;
+    command(&ui, "npm", &["run", "--silent", "test:browser"], &[])
+}
+
+/// The announced scene of faults, to its summary.
+fn demo(run: &Run) -> Result<()> {
+    let data = run.root.join("target/demo-scene");
+    if data.exists() {
+        std::fs::remove_dir_all(&data)?;
+    }
+    let seconds = if run.size == Size::Small { "120s" } else { "600s" };
+    command(
+        &run.root,
+        "target/release/tradewatch",
+        &[
+            "demo",
+            "--for",
+            seconds,
+            "--listen",
+            "127.0.0.1:19090",
+            "--port-base",
+            "18000",
+            "--data-dir",
+            &data.to_string_lossy(),
+        ],
+        &[],
+    )
+}
