@@ -3,5 +3,7 @@
 //! The feed and the broker each hold a [`Board`] of faults in force, posted to `/control/faults`.
 
 pub mod board;
+mod database;
 
 pub use board::{Active, Board};
+pub use database::lock_database;
