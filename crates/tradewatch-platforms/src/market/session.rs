@@ -47,7 +47,12 @@ impl MarketClockConfig {
             MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } => {
                 let opens_at = stamp(opens_at.saturating_mul(SECOND));
                 let seconds = |count: i64| Duration::from_secs(count.max(0).unsigned_abs());
-                Calendar::new().with_virtual_session(MIC, opens_at, seconds(open_seconds), seconds(closed_seconds))
+                Calendar::new().with_virtual_session(
+                    MIC,
+                    opens_at,
+                    seconds(open_seconds),
+                    seconds(closed_seconds),
+                )
             }
         }
     }
