@@ -16,7 +16,8 @@ fn main() {
     for file in &files {
         let name = file.strip_prefix(&dist).expect("found under it").to_string_lossy().replace('\\', "/");
         let path = file.canonicalize().expect("just found");
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string()).expect("a String takes all");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string())
+            .expect("a String takes all");
     }
     table.push(']');
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("set by cargo"));

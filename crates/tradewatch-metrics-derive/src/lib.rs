@@ -37,3 +37,6 @@ fn expand(
     let result = syn::parse(input).and_then(derive);
     result.unwrap_or_else(|error| error.to_compile_error()).into()
 }
+
+#[cfg(test)]
+mod tests;

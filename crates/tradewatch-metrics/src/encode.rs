@@ -3,7 +3,6 @@
 //! What does not change between two scrapes (headers, names, label blocks) is made once; a line is a copy of
 //! two slices and a number. Nothing is allocated unless a new series appeared.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -287,24 +286,17 @@ fn write_own(name: &str, label: &str, value: &str, count: u64, out: &mut Vec<u8>
     writeln!(out, "{name}{{{label}=\"{value}\"}} {count}").expect("writing to a Vec does not fail");
 }
 
-/// The SDK's own counter of label values that did not fit, one series for each open label in use.
-pub(crate) fn overflows<'a>(
-    counts: impl Iterator<Item = &'a (&'static str, &'static AtomicU64)>,
-    format: Format,
-    out: &mut Vec<u8>,
-) {
+/// The SDK's own counter of label values that did not fit, one series for each open label in use; two label
+/// types of one name are one series. `counts` is sorted by label.
+pub(crate) fn overflows(counts: &[(&'static str, &'static AtomicU64)], format: Format, out: &mut Vec<u8>) {
     const NAME: &str = "tradewatch_sdk_label_overflow_total";
-    let mut by_label: BTreeMap<&str, BTreeMap<*const AtomicU64, u64>> = BTreeMap::new();
-    for (label, count) in counts {
-        // Two label types may share a name; a type in two families counts once.
-        by_label.entry(label).or_default().insert(*count, count.load(Ordering::Relaxed));
-    }
-    if by_label.is_empty() {
+    if counts.is_empty() {
         return;
     }
     write_own_header(NAME, "Label values that did not fit into the budget of their label.", format, out);
-    for (label, counts) in by_label {
-        write_own(NAME, "label", label, counts.values().sum(), out);
+    for same in counts.chunk_by(|a, b| a.0 == b.0) {
+        let count = same.iter().map(|(_, count)| count.load(Ordering::Relaxed)).sum();
+        write_own(NAME, "label", same[0].0, count, out);
     }
 }
 

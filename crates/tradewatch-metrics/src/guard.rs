@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::histogram::HistogramHandle;
 
 /// A running timer. Stopping or dropping it records the time since its start, once.
@@ -10,7 +11,7 @@ use crate::histogram::HistogramHandle;
 #[must_use = "a timer that is dropped at once measures nothing"]
 pub struct Timing<'a> {
     histogram: HistogramHandle<'a>,
-    start: Duration,
+    start: Moment,
     armed: bool,
 }
 
@@ -24,16 +25,16 @@ impl<'a> Timing<'a> {
     /// The time since the start; zero if the clock went back.
     #[inline]
     pub fn elapsed(&self) -> Duration {
-        self.histogram.now().saturating_sub(self.start)
+        self.histogram.since(self.start).as_duration()
     }
 
     /// Records the time since the start and returns it.
     #[inline]
     pub fn stop(mut self) -> Duration {
         self.armed = false;
-        let elapsed = self.elapsed();
-        self.histogram.observe_duration(elapsed);
-        elapsed
+        let span = self.histogram.since(self.start);
+        self.histogram.observe(span.as_secs_f64());
+        span.as_duration()
     }
 
     /// Ends the timer without recording anything.
@@ -46,7 +47,7 @@ impl Drop for Timing<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.armed {
-            self.histogram.observe_duration(self.elapsed());
+            self.histogram.observe(self.histogram.since(self.start).as_secs_f64());
         }
     }
 }

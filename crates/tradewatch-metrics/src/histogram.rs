@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment, Span};
 use crate::descriptor::{BUCKETS_MAX, Descriptor, MetricKind};
 use crate::encode::{self, Format, Lines};
 use crate::guard::Timing;
@@ -107,10 +107,16 @@ impl<'a> HistogramHandle<'a> {
         Timing::start(self.clone())
     }
 
-    /// The time by the registry's clock.
+    /// Now, by the registry's clock.
     #[inline]
-    pub(crate) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Moment {
         self.core.clock.now()
+    }
+
+    /// The time since a moment of the registry's clock.
+    #[inline]
+    pub(crate) fn since(&self, start: Moment) -> Span {
+        self.core.clock.since(start)
     }
 
     /// A handle that may be kept and sent anywhere.

@@ -22,8 +22,15 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     clock: Clock,
+    families: Mutex<Families>,
+}
+
+#[derive(Default)]
+struct Families {
     /// Sorted by name, so that two scrapes list families in the same order.
-    families: Mutex<Vec<Arc<dyn Family>>>,
+    list: Vec<Arc<dyn Family>>,
+    /// The overflow counts of the open labels in use, by label; a label type in two families is here once.
+    overflows: Vec<(&'static str, &'static AtomicU64)>,
 }
 
 /// A registered family, as the encoder sees it.
@@ -75,13 +82,12 @@ impl Registry {
     pub fn encode(&self, format: Format, out: &mut Vec<u8>) {
         let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
         let scrape = Scrape::begin();
-        for family in families.iter() {
+        for family in &families.list {
             family.encode(&scrape, format, out);
         }
         drop(scrape);
-        encode::overflows(families.iter().flat_map(|family| family.head().overflows.iter()), format, out);
-        let rejected = families.iter().map(|family| family.head());
-        encode::rejected(rejected, format, out);
+        encode::overflows(&families.overflows, format, out);
+        encode::rejected(families.list.iter().map(|family| family.head()), format, out);
         if format == Format::OpenMetrics1 {
             out.extend_from_slice(b"# EOF\n");
         }
@@ -90,7 +96,7 @@ impl Registry {
     /// Everything declared, by name.
     pub fn describe(&self) -> Vec<Descriptor> {
         let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        families.iter().map(|family| family.head().descriptor.clone()).collect()
+        families.list.iter().map(|family| family.head().descriptor.clone()).collect()
     }
 
     /// Starts a registration; used by `#[derive(Metrics)]`.
@@ -103,7 +109,7 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Registry").field("families", &families.len()).finish_non_exhaustive()
+        f.debug_struct("Registry").field("families", &families.list.len()).finish_non_exhaustive()
     }
 }
 
@@ -168,7 +174,7 @@ impl Batch<'_> {
         }
         let mut families = self.registry.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken: HashMap<String, String> = HashMap::new();
-        for family in families.iter().chain(&self.families) {
+        for family in families.list.iter().chain(&self.families) {
             let descriptor = &family.head().descriptor;
             for name in exposed_names(descriptor) {
                 if let Some(owner) = taken.insert(name.clone(), descriptor.name.clone()) {
@@ -176,8 +182,12 @@ impl Batch<'_> {
                 }
             }
         }
-        families.extend(self.families);
-        families.sort_by(|a, b| a.head().descriptor.name.cmp(&b.head().descriptor.name));
+        let Families { list, overflows } = &mut *families;
+        overflows.extend(self.families.iter().flat_map(|family| &family.head().overflows));
+        overflows.sort_by_key(|(label, count)| (*label, std::ptr::from_ref(*count)));
+        overflows.dedup_by_key(|(_, count)| std::ptr::from_ref(*count));
+        list.extend(self.families);
+        list.sort_by(|a, b| a.head().descriptor.name.cmp(&b.head().descriptor.name));
         Ok(())
     }
 }

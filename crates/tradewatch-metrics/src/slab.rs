@@ -161,9 +161,7 @@ fn own_chunk(slot: u32) -> Option<&'static Chunk> {
 }
 
 /// Runs `write` on this thread's chunk, taking slab and memory if need be. The first touch only.
-#[cold]
-#[inline(never)]
-fn write_cold(slot: u32, write: &dyn Fn(&Chunk)) {
+fn write_cold(slot: u32, write: impl Fn(&Chunk)) {
     match LEASE.try_with(|lease| lease.0) {
         Ok(slab) => {
             SLAB.set(Some(slab));
@@ -175,6 +173,25 @@ fn write_cold(slot: u32, write: &dyn Fn(&Chunk)) {
             write(ORPHANS.chunk_or_new(slot));
         }
     }
+}
+
+// Functions of values, not closures: what a closure captures would be spilt on the hot path.
+#[cold]
+#[inline(never)]
+fn add_cold(slot: u32, by: u64) {
+    write_cold(slot, |chunk| add_int(chunk.cell(slot as usize), by));
+}
+
+#[cold]
+#[inline(never)]
+fn add_f64_cold(slot: u32, by: f64) {
+    write_cold(slot, |chunk| add_float(chunk.cell(slot as usize), by));
+}
+
+#[cold]
+#[inline(never)]
+fn observe_cold(slot: u32, bucket: usize, value: f64) {
+    write_cold(slot, |chunk| write_observation(chunk, slot, bucket, value));
 }
 
 #[inline(always)]
@@ -193,7 +210,7 @@ fn add_float(cell: &AtomicU64, by: f64) {
 pub(crate) fn add(slot: u32, by: u64) {
     match own_chunk(slot) {
         Some(chunk) => add_int(chunk.cell(slot as usize), by),
-        None => write_cold(slot, &|chunk| add_int(chunk.cell(slot as usize), by)),
+        None => add_cold(slot, by),
     }
 }
 
@@ -202,7 +219,7 @@ pub(crate) fn add(slot: u32, by: u64) {
 pub(crate) fn add_f64(slot: u32, by: f64) {
     match own_chunk(slot) {
         Some(chunk) => add_float(chunk.cell(slot as usize), by),
-        None => write_cold(slot, &|chunk| add_float(chunk.cell(slot as usize), by)),
+        None => add_f64_cold(slot, by),
     }
 }
 
@@ -232,7 +249,7 @@ fn write_observation(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
 pub(crate) fn observe(slot: u32, bucket: usize, value: f64) {
     match own_chunk(slot) {
         Some(chunk) => write_observation(chunk, slot, bucket, value),
-        None => write_cold(slot, &|chunk| write_observation(chunk, slot, bucket, value)),
+        None => observe_cold(slot, bucket, value),
     }
 }
 

@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods)] // The reference platforms own their clock: `runtime::Clock`.
 
 pub mod broker;
+pub mod cache;
 pub mod faults;
 pub mod feed;
 pub mod market;

@@ -1,5 +1,7 @@
 //! The expression tree. Every node knows its bytes in the query; equality ignores them.
 
+use std::sync::Arc;
+
 use tradewatch_tsdb::Matcher;
 
 use crate::duration::Extent;
@@ -38,6 +40,8 @@ pub struct Expr {
     pub kind: ExprKind,
     /// Where it stands.
     pub span: Span,
+    /// The whole query, kept at its root so that remarks can name line and column.
+    pub(crate) source: Option<Arc<str>>,
 }
 
 impl PartialEq for Expr {
@@ -108,7 +112,7 @@ pub enum Extended {
 }
 
 /// An instant vector selector, or the inner part of a range selector.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct VectorSelector {
     /// The name in front of the braces.
     pub name: Option<String>,
@@ -122,8 +126,24 @@ pub struct VectorSelector {
     pub extended: Option<Extended>,
 }
 
+impl PartialEq for VectorSelector {
+    fn eq(&self, other: &VectorSelector) -> bool {
+        // The order of matchers means nothing, and printing sorts them.
+        let sorted = |v: &VectorSelector| {
+            let mut texts: Vec<String> = v.matchers.iter().map(|m| m.to_string()).collect();
+            texts.sort();
+            texts
+        };
+        self.name == other.name
+            && self.offset == other.offset
+            && self.at == other.at
+            && self.extended == other.extended
+            && sorted(self) == sorted(other)
+    }
+}
+
 /// A range vector selector.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct MatrixSelector {
     /// The series; holds `offset`, `@` and `anchored` of the whole.
     pub selector: VectorSelector,
@@ -131,6 +151,12 @@ pub struct MatrixSelector {
     pub inner_span: Span,
     /// The length of the range.
     pub range: Extent,
+}
+
+impl PartialEq for MatrixSelector {
+    fn eq(&self, other: &MatrixSelector) -> bool {
+        self.selector == other.selector && self.range == other.range
+    }
 }
 
 /// A subquery.
@@ -423,6 +449,11 @@ impl Expr {
                 ExprKind::Call(call) => call.function.returns,
             };
         }
+    }
+
+    /// The text it was parsed from, if it is a whole query.
+    pub fn text(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// The expression without parentheses around it.

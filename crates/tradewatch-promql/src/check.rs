@@ -80,8 +80,7 @@ pub(crate) fn binary(input: &str, b: &mut Binary, op_span: Span, span: Span) -> 
         }
         b.matching = None;
         if b.op.is_set() {
-            let message =
-                format!("set operator {:?} not allowed in binary scalar expression", b.op.symbol());
+            let message = format!("set operator {:?} not allowed in binary scalar expression", b.op.symbol());
             return error(input, span, message);
         }
         return Ok(());

@@ -78,7 +78,7 @@ pub(crate) fn value_text(value: &Value) -> String {
             // Prometheus prints with an exponent here (`%e`), unlike in query answers.
             if value.is_finite() { exponent(*value) } else { format_float(*value) }
         }
-        Value::Histogram(histogram) => format!("{histogram:?}"),
+        Value::Histogram(histogram) => histogram.to_string(),
     }
 }
 

@@ -133,7 +133,7 @@ impl RuleFile {
                 }
             }
         }
-        (file, reader.errors)
+        (file, reader.sorted())
     }
 }
 
@@ -311,8 +311,8 @@ fn read_expr(
         Err(error) => {
             let at = node.locate(reader.source, error.span().start as usize);
             let message = format!("{shown}: could not parse expression: {}", error.message());
-            let line = query.lines().nth(error.line() - 1).unwrap_or("").trim();
-            reader.error_at(at, message, format!("in: {line}"));
+            let line = query.lines().take(error.line()).filter(|line| !line.trim().is_empty()).last();
+            reader.error_at(at, message, line.map(|line| format!("in: {}", line.trim())).unwrap_or_default());
             None
         }
     }

@@ -1,5 +1,6 @@
 //! Integration tests of the SDK: what a user of the crate sees.
 
+mod allocation;
 mod conformance;
 mod endpoint;
 mod exposition;

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods)] // The edge owns the clock, its tests too.
 
 mod broker;
+mod cache;
+mod faults;
 mod feed;
 mod openapi;
 mod reconcile;

@@ -133,7 +133,11 @@ impl FromStr for LabelName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<LabelName, String> {
-        if text.is_empty() { Err("a label name must not be empty".into()) } else { Ok(LabelName(text.into())) }
+        if text.is_empty() {
+            Err("a label name must not be empty".into())
+        } else {
+            Ok(LabelName(text.into()))
+        }
     }
 }
 

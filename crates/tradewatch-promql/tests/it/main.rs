@@ -1,0 +1,3 @@
+//! What the crate does as seen from outside.
+
+mod parse;

@@ -1,0 +1,1 @@
+//! The harness has to fail what it must.
