@@ -26,6 +26,8 @@ const DEFINITIONS: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalL
 
 /// Rounds of all loops of one expansion.
 const LOOP_ROUNDS_MAX: u64 = 100_000;
+/// Queries that one expansion may ask.
+const QUERIES_MAX: usize = 100;
 /// Bytes that one expansion may print.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -85,6 +87,7 @@ struct Current {
     mark: Option<(usize, String)>,
     /// What failed, with its place.
     failure: Option<Failure>,
+    queries: usize,
 }
 
 struct Failure {
@@ -156,7 +159,7 @@ impl Template {
             (Arc::from("ExternalURL"), Go::String(context.external_url.as_str().into())),
             (Arc::from("Value"), sample_value(&context.value)),
         ]);
-        let current = Current { context: context.clone(), mark: None, failure: None };
+        let current = Current { context: context.clone(), mark: None, failure: None, queries: 0 };
         CURRENT.with_borrow_mut(|slot| *slot = Some(current));
         let mut out = Bounded(String::new());
         let result = template.execute_template_fmt(&mut out, name, &Go::Map(Arc::new(root)));

@@ -234,4 +234,7 @@ fn a_loop_ends() {
     let long = r#"{{ range 90000 }}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{{ end }}"#;
     let error = Template::compile("N", long).expect("compiles").expand(&context(1.0)).expect_err("too long");
     assert!(error.contains("longer than"), "{error}");
+    let text = r#"{{ range 200 }}{{ query "metric" | len }}{{ end }}"#;
+    let error = Template::compile("N", text).expect("compiles").expand(&context(1.0)).expect_err("too many");
+    assert!(error.contains("queries in one text"), "{error}");
 }
