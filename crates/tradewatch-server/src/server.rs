@@ -117,6 +117,11 @@ impl Server {
         &self.monitor
     }
 
+    /// Returns when somebody asks by `POST /-/quit` that the process ends.
+    pub async fn quit_requested(&self) {
+        self.monitor.quit.notified().await;
+    }
+
     /// Reads the configuration again.
     ///
     /// # Errors

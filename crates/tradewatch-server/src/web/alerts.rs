@@ -43,7 +43,7 @@ fn active(monitor: &Monitor) -> HashMap<Fingerprint, ActiveAlert> {
     let groups = monitor.groups.lock().expect("no panic while groups are listed").clone();
     let mut found = HashMap::new();
     for group in groups {
-        let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
+        let group = group.lock();
         for (_, _, alerts) in group.rules() {
             found.extend(alerts.into_iter().map(|alert| (Fingerprint::of(&alert.labels), alert.clone())));
         }

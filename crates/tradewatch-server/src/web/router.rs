@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, put};
+use axum::routing::{any, get, put};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use tower_http::compression::CompressionLayer;
@@ -94,6 +94,8 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))
+        .route("/-/quit", put(quit).post(quit))
+        .route("/api/v1/admin/{*rest}", any(admin))
         .fallback(other)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())
@@ -138,6 +140,21 @@ async fn reload(State(monitor): State<Arc<Monitor>>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response()
         }
     }
+}
+
+async fn quit(State(monitor): State<Arc<Monitor>>) -> Response {
+    if !monitor.options.web.enable_lifecycle {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
+    }
+    monitor.quit.notify_one();
+    "Requesting termination... Goodbye!\n".into_response()
+}
+
+async fn admin(State(monitor): State<Arc<Monitor>>) -> Response {
+    if !monitor.options.web.enable_admin_api {
+        return ApiError::unavailable("admin APIs disabled").into_response();
+    }
+    ApiError::not_found("this version has no admin calls").into_response()
 }
 
 async fn other(request: Request) -> Response {

@@ -79,6 +79,12 @@ async fn a_lost_target_is_told_at_once_and_resolved_when_it_is_back() {
         (&rule["name"], &rule["state"], &rule["health"]),
         (&json!("GatewayLost"), &json!("firing"), &json!("ok"))
     );
+    let budget = &rule["latencyBudget"];
+    assert_eq!(
+        (&budget["scrape"], &budget["evaluation"], &budget["total"]),
+        (&json!(0.1), &json!(0.0), &json!(0.1)),
+        "{budget}"
+    );
     let _back = Peer::start_at(addr, |_| body_of("a 1\n")).await;
     until_told(&webhook, "resolved").await;
     server.shutdown().await;

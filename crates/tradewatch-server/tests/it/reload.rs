@@ -119,6 +119,18 @@ async fn reload_needs_its_flag() {
 }
 
 #[tokio::test]
+async fn admin_calls_are_off_and_quit_is_told() {
+    let folder = Folder::new();
+    let server = start(options(&folder, "")).await;
+    let answer = ask(Method::POST, &url(&server, "/api/v1/admin/tsdb/snapshot"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = ask(Method::POST, &url(&server, "/-/quit"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    tokio::time::timeout(PATIENCE, server.quit_requested()).await.expect("told");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_hangup_reloads() {
     let folder = Folder::new();
     let mut options = options(&folder, "");
