@@ -55,7 +55,7 @@ fn script() -> Vec<(u64, &'static str, Act)> {
         (8, "the feed drops its connections and takes no new ones for 5 s", Post("market-feed", "/control/faults", json!({ "kind": "refuse", "for_seconds": 5 }))),
         (8, "", Post("market-feed", "/control/faults", json!({ "kind": "disconnect", "for_seconds": 1 }))),
         (17, "the feed loses some messages of TSLA", Post("market-feed", "/control/faults", json!({ "kind": "gap", "symbol": "TSLA", "messages": 5, "for_seconds": 2 }))),
-        (20, "the broker answers 6 of 10 calls with errors for 8 s", Post("paper-broker", "/control/faults", json!({ "kind": "errors", "share": 0.6, "for_seconds": 8 }))),
+        (20, "the broker answers 6 of 10 calls with errors for 8 s", Post("paper-broker", "/control/faults", json!({ "kind": "error", "share": 0.6, "for_seconds": 8 }))),
         (31, "the broker is gone", Kill("paper-broker")),
         (36, "the broker is back", Start("paper-broker")),
         (42, "another program locks the database for 4 s", LockDatabase(Duration::from_secs(4))),

@@ -175,7 +175,7 @@ pub fn rules(server: &Server) -> Count {
     let mut count = Count::default();
     let groups = server.monitor().groups.lock().expect("nobody panics while holding the groups").clone();
     for group in groups {
-        let group = group.lock().expect("nobody panics while holding a group");
+        let group = group.lock();
         for (rule, status, _) in group.rules() {
             let problem = match (&status.last_error, status.last_evaluation) {
                 (Some(error), _) => Some(error.clone()),
