@@ -157,6 +157,7 @@ impl Wal {
             wal.unsynced.insert(*number, Unsynced { file: open(&wal.dir, id)?, is_found: true });
         }
         wal.remove_leftovers(&names, from);
+        scanner.release(&mut apply);
         wal.next_seq = scanner.next_seq;
         Ok((wal, scanner))
     }
@@ -377,9 +378,10 @@ impl ToSync {
     }
 }
 
-/// Writes what a file holds over itself; nobody appends to it meanwhile.
+/// Writes what a file holds over itself, its length too; nobody appends to it meanwhile.
 fn write_again(file: &dyn DirFile) -> io::Result<()> {
     let len = file.len()?;
+    file.set_len(len)?;
     let mut bytes = vec![0; len.min(1 << 20) as usize];
     let mut at = 0;
     while at < len {
