@@ -60,13 +60,19 @@ mod tests {
         for (name, allowed) in ALLOWED {
             let found = arrows.get(*name).unwrap_or_else(|| panic!("there is no crate {name}"));
             for other in found {
-                assert!(allowed.contains(&other.as_str()), "{name} depends on {other}, which docs/ARCHITECTURE.md does not draw");
+                assert!(
+                    allowed.contains(&other.as_str()),
+                    "{name} depends on {other}, which docs/ARCHITECTURE.md does not draw"
+                );
             }
         }
         let top = BTreeSet::from(["tradewatch", "xtask"]);
         let guarded: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
         for name in arrows.keys() {
-            assert!(top.contains(name.as_str()) || guarded.contains(name.as_str()), "{name} has no row in ALLOWED");
+            assert!(
+                top.contains(name.as_str()) || guarded.contains(name.as_str()),
+                "{name} has no row in ALLOWED"
+            );
         }
     }
 
@@ -76,7 +82,8 @@ mod tests {
         let arrows = arrows();
         let mut reached = BTreeSet::from(["tradewatch-platforms".to_owned()]);
         loop {
-            let next: BTreeSet<String> = reached.iter().flat_map(|name| arrows[name].iter().cloned()).collect();
+            let next: BTreeSet<String> =
+                reached.iter().flat_map(|name| arrows[name].iter().cloned()).collect();
             if next.is_subset(&reached) {
                 break;
             }

@@ -5,11 +5,13 @@
 
 mod arrows;
 mod ci;
+mod conformance;
 mod dashboards;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks, generators and long runs of this repository")]
@@ -28,6 +30,20 @@ enum Command {
     },
     /// The same as `ci` with long runs at full size.
     Night,
+    /// Runs acceptance tests of Prometheus and OpenMetrics; without a path those of the repository.
+    Conformance {
+        /// Files and folders with cases; what they are is told by their content.
+        paths: Vec<PathBuf>,
+        /// Print the figures only, not the failing cases.
+        #[arg(long)]
+        quiet: bool,
+        /// Fail only if a file passes fewer cases than `conformance/ratchet.toml` says.
+        #[arg(long)]
+        ratchet: bool,
+        /// Write the figures into `conformance/ratchet.toml`.
+        #[arg(long)]
+        record: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -36,10 +52,23 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { only } => ci::run(&root(), ci::Size::Small, only.as_deref()),
         Command::Night => ci::run(&root(), ci::Size::Full, None),
+        Command::Conformance { paths, quiet, ratchet, record } => {
+            conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
+        }
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
 }

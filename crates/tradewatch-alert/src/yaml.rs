@@ -280,6 +280,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Everything found, in the order of the file.
+    pub fn sorted(mut self) -> Vec<ConfigError> {
+        self.errors.sort_by_key(|e| (e.line, e.column));
+        self.errors
+    }
+
     /// How many errors there are so far, to see whether a part added one.
     pub fn failures(&self) -> usize {
         self.errors.iter().filter(|e| !e.warning).count()
@@ -313,7 +319,7 @@ impl<'a> Reader<'a> {
                 None => self.error(key, format!("a key of {what} is {}", key.describe()), "keys are names"),
             }
         }
-        Some(Fields { what, at: (node.line, node.column), entries, taken: Vec::new() })
+        Some(Fields { what, entries, taken: Vec::new() })
     }
 
     /// The items of a list; null is an empty one.
@@ -392,7 +398,6 @@ impl<'a> Reader<'a> {
 /// The entries of one mapping while they are taken out by name.
 pub(crate) struct Fields<'n> {
     what: &'static str,
-    pub at: (usize, usize),
     entries: &'n [(Node, Node)],
     taken: Vec<&'static str>,
 }

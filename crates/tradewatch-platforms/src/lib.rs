@@ -11,6 +11,8 @@
 //! - Everything that grows has a bound with a name.
 #![allow(clippy::disallowed_methods)] // The reference platforms own their clock: `runtime::Clock`.
 
+pub mod broker;
+pub mod cache;
 pub mod faults;
 pub mod feed;
 pub mod market;

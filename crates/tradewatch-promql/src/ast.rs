@@ -1,5 +1,7 @@
 //! The expression tree. Every node knows its bytes in the query; equality ignores them.
 
+use std::sync::Arc;
+
 use tradewatch_tsdb::Matcher;
 
 use crate::duration::Extent;
@@ -32,17 +34,54 @@ impl ValueType {
 }
 
 /// An expression and its place in the query.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
     /// Where it stands.
     pub span: Span,
+    /// The whole query, kept at its root so that remarks can name line and column.
+    pub(crate) source: Option<Arc<str>>,
 }
+
+// A chain of operators leans to the left and may be long, so copies and comparisons follow it in loops.
 
 impl PartialEq for Expr {
     fn eq(&self, other: &Expr) -> bool {
-        self.kind == other.kind
+        let (mut left, mut right) = (self, other);
+        while let (ExprKind::Binary(a), ExprKind::Binary(b)) = (&left.kind, &right.kind) {
+            let same = a.op == b.op && a.return_bool == b.return_bool && a.matching == b.matching;
+            if !same || a.rhs != b.rhs {
+                return false;
+            }
+            (left, right) = (&a.lhs, &b.lhs);
+        }
+        left.kind == right.kind
+    }
+}
+
+impl Clone for Expr {
+    fn clone(&self) -> Expr {
+        let mut chain = Vec::new();
+        let mut leaf = self;
+        while let ExprKind::Binary(binary) = &leaf.kind {
+            chain.push((binary, leaf));
+            leaf = &binary.lhs;
+        }
+        let mut out = Expr { kind: leaf.kind.clone(), span: leaf.span, source: leaf.source.clone() };
+        for (b, expr) in chain.into_iter().rev() {
+            let binary = Binary {
+                op: b.op,
+                lhs: out,
+                rhs: b.rhs.clone(),
+                return_bool: b.return_bool,
+                matching: b.matching.clone(),
+                returns: b.returns,
+            };
+            let kind = ExprKind::Binary(Box::new(binary));
+            out = Expr { kind, span: expr.span, source: expr.source.clone() };
+        }
+        out
     }
 }
 
@@ -108,7 +147,7 @@ pub enum Extended {
 }
 
 /// An instant vector selector, or the inner part of a range selector.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct VectorSelector {
     /// The name in front of the braces.
     pub name: Option<String>,
@@ -122,8 +161,24 @@ pub struct VectorSelector {
     pub extended: Option<Extended>,
 }
 
+impl PartialEq for VectorSelector {
+    fn eq(&self, other: &VectorSelector) -> bool {
+        // The order of matchers means nothing, and printing sorts them.
+        let sorted = |v: &VectorSelector| {
+            let mut texts: Vec<String> = v.matchers.iter().map(|m| m.to_string()).collect();
+            texts.sort();
+            texts
+        };
+        self.name == other.name
+            && self.offset == other.offset
+            && self.at == other.at
+            && self.extended == other.extended
+            && sorted(self) == sorted(other)
+    }
+}
+
 /// A range vector selector.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct MatrixSelector {
     /// The series; holds `offset`, `@` and `anchored` of the whole.
     pub selector: VectorSelector,
@@ -131,6 +186,12 @@ pub struct MatrixSelector {
     pub inner_span: Span,
     /// The length of the range.
     pub range: Extent,
+}
+
+impl PartialEq for MatrixSelector {
+    fn eq(&self, other: &MatrixSelector) -> bool {
+        self.selector == other.selector && self.range == other.range
+    }
 }
 
 /// A subquery.
@@ -299,6 +360,8 @@ pub struct Binary {
     pub return_bool: bool,
     /// Between two vectors only.
     pub matching: Option<Matching>,
+    /// A scalar between scalars, else a vector; kept, so that nobody has to walk down a long chain for it.
+    pub(crate) returns: ValueType,
 }
 
 /// Aggregation operators.
@@ -412,17 +475,15 @@ impl Expr {
                     expr = inner;
                     continue;
                 }
-                ExprKind::Binary(b) => match b.matching {
-                    Some(_) => ValueType::Vector,
-                    None if b.lhs.value_type() == ValueType::Scalar => {
-                        expr = &b.rhs;
-                        continue;
-                    }
-                    None => ValueType::Vector,
-                },
+                ExprKind::Binary(b) => b.returns,
                 ExprKind::Call(call) => call.function.returns,
             };
         }
+    }
+
+    /// The text it was parsed from, if it is a whole query.
+    pub fn text(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// The expression without parentheses around it.

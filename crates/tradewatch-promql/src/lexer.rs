@@ -478,7 +478,39 @@ fn escape_len(bytes: &[u8], quote: u8) -> Result<usize, String> {
     Ok(from + digits)
 }
 
-/// The text of a string token, which the lexer has checked. Bytes that do not form UTF-8 (from `\xff`) become U+FFFD.
+/// Bytes that form no character, as `\xff` makes them, are kept as private characters from here on, so that they
+/// print as they were written, equal nothing in a store, and can be told apart where names have to be valid.
+const RAW_BYTES: u32 = 0x10_ff00;
+
+/// The byte that a private character stands for.
+pub(crate) fn raw_byte(c: char) -> Option<u8> {
+    u8::try_from((c as u32).checked_sub(RAW_BYTES)?).ok()
+}
+
+/// Whether a name may be that of a label: not empty, and valid text.
+pub(crate) fn is_label_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|c| raw_byte(c).is_some())
+}
+
+fn keep_raw_bytes(mut bytes: &[u8]) -> String {
+    let mut out = String::new();
+    loop {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                out.push_str(text);
+                return out;
+            }
+            Err(error) => {
+                let (valid, rest) = bytes.split_at(error.valid_up_to());
+                out.push_str(&String::from_utf8_lossy(valid));
+                out.extend(char::from_u32(RAW_BYTES + u32::from(rest[0])));
+                bytes = &rest[1..];
+            }
+        }
+    }
+}
+
+/// The text of a string token, which the lexer has checked.
 pub fn unquote(token: &str) -> String {
     let inner = &token[1..token.len() - 1];
     if token.starts_with('`') || !inner.contains('\\') {
@@ -537,7 +569,7 @@ pub fn unquote(token: &str) -> String {
             }
         }
     }
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    String::from_utf8(out).unwrap_or_else(|error| keep_raw_bytes(error.as_bytes()))
 }
 
 /// Length of a number at the start, unless what follows makes it something else.

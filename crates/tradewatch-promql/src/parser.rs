@@ -10,12 +10,13 @@ use crate::check;
 use crate::duration::{DurationExpr, DurationOp, Extent, SECONDS_MAX, parse_duration_ms};
 use crate::error::{ParseError, Span};
 use crate::functions;
-use crate::lexer::{Keyword, Tok, Token, lex, unquote};
+use crate::lexer::{Keyword, Tok, Token, is_label_name, lex, unquote};
+use crate::print::quote;
 
 /// How deep expressions may nest.
 pub const NESTING_MAX: usize = 150;
 /// How many operators and modifiers one query may hold.
-pub const OPERATORS_MAX: usize = 10_000;
+pub const OPERATORS_MAX: usize = 5_000;
 /// How long a query may be.
 pub const QUERY_BYTES_MAX: usize = 4 << 20;
 
@@ -30,11 +31,12 @@ pub fn parse(input: &str) -> Result<Expr> {
     if parser.peek() == &Tok::Eof {
         return Err(parser.error(parser.token().span, "no expression found in input"));
     }
-    let expr = parser.expr(0)?;
+    let mut expr = parser.expr(0)?;
     if parser.peek() != &Tok::Eof {
         return Err(parser.unexpected("", ""));
     }
     check::check(input, &expr)?;
+    expr.source = Some(input.into());
     Ok(expr)
 }
 
@@ -173,9 +175,10 @@ impl<'a> Parser<'a> {
         let (return_bool, matching) = self.binary_modifiers()?;
         let rhs = self.expr(if op == BinaryOp::Pow { op.binding() } else { op.binding() + 1 })?;
         let span = lhs.span.to(rhs.span);
-        let mut binary = Binary { op, lhs, rhs, return_bool, matching: Some(matching) };
+        let returns = ValueType::Vector;
+        let mut binary = Binary { op, lhs, rhs, return_bool, matching: Some(matching), returns };
         check::binary(self.input, &mut binary, op_span, span)?;
-        Ok(Expr { kind: ExprKind::Binary(Box::new(binary)), span })
+        Ok(Expr { kind: ExprKind::Binary(Box::new(binary)), span, source: None })
     }
 
     fn binary_modifiers(&mut self) -> Result<(bool, Matching)> {
@@ -246,8 +249,9 @@ impl<'a> Parser<'a> {
                 Tok::Str => unquote(self.text(token.span)),
                 _ => return Err(self.unexpected("grouping opts", "label")),
             };
-            if label.is_empty() {
-                return Err(self.error(token.span, "invalid label name for grouping: \"\""));
+            if !is_label_name(&label) {
+                let message = format!("invalid label name for grouping: {}", quote(&label));
+                return Err(self.error(token.span, message));
             }
             self.next();
             labels.push(label);
@@ -281,10 +285,10 @@ impl<'a> Parser<'a> {
         let span = start.to(inner.span);
         if let ExprKind::Number(number) = inner.kind {
             let value = if sign == UnaryOp::Minus { -number.value } else { number.value };
-            return Ok(Expr { kind: ExprKind::Number(Number { value, ..number }), span });
+            return Ok(Expr { kind: ExprKind::Number(Number { value, ..number }), span, source: None });
         }
         check::unary(self.input, &inner, span)?;
-        Ok(Expr { kind: ExprKind::Unary(sign, Box::new(inner)), span })
+        Ok(Expr { kind: ExprKind::Unary(sign, Box::new(inner)), span, source: None })
     }
 
     fn primary(&mut self) -> Result<Expr> {
@@ -295,15 +299,19 @@ impl<'a> Parser<'a> {
                 let inner = self.expr(0)?;
                 let close = self.expect(&Tok::RightParen, "", "")?;
                 let span = token.span.to(close.span);
-                Ok(Expr { kind: ExprKind::Paren(Box::new(inner)), span })
+                Ok(Expr { kind: ExprKind::Paren(Box::new(inner)), span, source: None })
             }
             Tok::Number | Tok::Duration => {
                 let number = self.number()?;
-                Ok(Expr { kind: ExprKind::Number(number), span: token.span })
+                Ok(Expr { kind: ExprKind::Number(number), span: token.span, source: None })
             }
             Tok::Str => {
                 self.next();
-                Ok(Expr { kind: ExprKind::String(unquote(self.text(token.span))), span: token.span })
+                Ok(Expr {
+                    kind: ExprKind::String(unquote(self.text(token.span))),
+                    span: token.span,
+                    source: None,
+                })
             }
             Tok::LeftBrace => self.selector(None, token.span),
             Tok::Keyword(keyword) => {
@@ -369,7 +377,7 @@ impl<'a> Parser<'a> {
             matchers.push(matcher.map_err(|e| self.error(start, e.to_string()))?);
         }
         let selector = VectorSelector { name, matchers, offset: Extent::ZERO, at: None, extended: None };
-        Ok(Expr { kind: ExprKind::Vector(selector), span })
+        Ok(Expr { kind: ExprKind::Vector(selector), span, source: None })
     }
 
     fn label_matchers(&mut self) -> Result<Vec<Matcher>> {
@@ -441,7 +449,7 @@ impl<'a> Parser<'a> {
         let span = token.span.to(close);
         let call = Call { function, args };
         check::call(self.input, &call, span)?;
-        Ok(Expr { kind: ExprKind::Call(Box::new(call)), span })
+        Ok(Expr { kind: ExprKind::Call(Box::new(call)), span, source: None })
     }
 
     fn aggregate(&mut self, op: AggregateOp) -> Result<Expr> {
@@ -471,7 +479,7 @@ impl<'a> Parser<'a> {
         let (without, grouping) = modifier.unwrap_or((false, Vec::new()));
         let aggregate = Aggregate { op, without, grouping, param, expr };
         check::aggregate(self.input, &aggregate)?;
-        Ok(Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span })
+        Ok(Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span, source: None })
     }
 
     fn aggregate_modifier(&mut self) -> Result<Option<(bool, Vec<String>)>> {
@@ -511,7 +519,7 @@ impl<'a> Parser<'a> {
             let span = expr.span.to(close);
             check::subquery(self.input, &expr, span)?;
             let sub = Subquery { expr, range, step, offset: Extent::ZERO, at: None };
-            return Ok(Expr { kind: ExprKind::Subquery(Box::new(sub)), span });
+            return Ok(Expr { kind: ExprKind::Subquery(Box::new(sub)), span, source: None });
         } else {
             let close = self.expect(&Tok::RightBracket, "subquery or range", "\":\" or \"]\"")?.span;
             let message = match &expr.kind {
@@ -528,7 +536,7 @@ impl<'a> Parser<'a> {
         let span = expr.span.to(self.last_end());
         let ExprKind::Vector(selector) = kind else { unreachable!("checked above") };
         let matrix = MatrixSelector { selector, inner_span: expr.span, range };
-        Ok(Expr { kind: ExprKind::Matrix(matrix), span })
+        Ok(Expr { kind: ExprKind::Matrix(matrix), span, source: None })
     }
 
     fn extended(&mut self, mut expr: Expr, extended: Extended) -> Result<Expr> {
@@ -666,8 +674,7 @@ impl<'a> Parser<'a> {
             // Each operator deepens the tree by one, and nothing needs long chains here.
             self.deeper()?;
             let op_span = self.next().span;
-            let rhs =
-                self.duration(if op == DurationOp::Pow { op.binding() } else { op.binding() + 1 })?;
+            let rhs = self.duration(if op == DurationOp::Pow { op.binding() } else { op.binding() + 1 })?;
             let zero = matches!(rhs, DurationExpr::Number { seconds, .. } if seconds == 0.0);
             match op {
                 DurationOp::Div if zero => return Err(self.error(op_span, "division by zero")),
@@ -685,7 +692,7 @@ impl<'a> Parser<'a> {
             Tok::Number | Tok::Duration => {
                 let span = self.token().span;
                 let number = self.number()?;
-                if !(number.value.abs() <= SECONDS_MAX) {
+                if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
                     return Err(self.error(span, "duration out of range"));
                 }
                 Ok(DurationExpr::Number { seconds: number.value, duration: number.duration })

@@ -23,7 +23,10 @@ pub fn quote(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c => match crate::lexer::raw_byte(c) {
+                Some(byte) => out.push_str(&format!("\\x{byte:02x}")),
+                None => out.push(c),
+            },
         }
     }
     out.push('"');

@@ -78,7 +78,9 @@ impl Annotations {
             return Err(Error::query("an annotation needs a text"));
         }
         if annotation.text.len() > TEXT_BYTES_MAX || annotation.tags.len() > TAGS_MAX {
-            return Err(Error::query(format!("an annotation has at most {TEXT_BYTES_MAX} bytes of text and {TAGS_MAX} tags")));
+            return Err(Error::query(format!(
+                "an annotation has at most {TEXT_BYTES_MAX} bytes of text and {TAGS_MAX} tags"
+            )));
         }
         if annotation.time == 0 {
             annotation.time = now_ms;

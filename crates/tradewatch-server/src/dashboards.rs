@@ -178,13 +178,17 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join("acme").join("dashboards");
         std::fs::create_dir_all(&folder).expect("creates");
-        std::fs::write(folder.join("a.json"), r#"{"uid":"over","title":"Overview","tags":["x"]}"#).expect("writes");
+        std::fs::write(folder.join("a.json"), r#"{"uid":"over","title":"Overview","tags":["x"]}"#)
+            .expect("writes");
         std::fs::write(folder.join("b.json"), "{").expect("writes");
         let dashboards = Dashboards::new(vec![Folder::of(&folder)]);
         let list = dashboards.list();
         assert_eq!(list.len(), 2);
         assert_eq!((list[0].uid.as_str(), list[0].platform.as_str()), ("over", "acme"));
-        assert!(list[1].error.as_deref().is_some_and(|e| e.contains("b.json") && e.contains("line 1")), "{list:?}");
+        assert!(
+            list[1].error.as_deref().is_some_and(|e| e.contains("b.json") && e.contains("line 1")),
+            "{list:?}"
+        );
         assert!(dashboards.get("over").is_ok() && dashboards.get("nope").is_err_and(|e| e.is_not_found()));
         assert!(!dashboards.refresh(), "nothing changed");
         std::fs::write(folder.join("b.json"), r#"{"title":"B"}"#).expect("writes");

@@ -36,7 +36,11 @@ impl JsonLines {
         let bytes = std::fs::read(path).map_err(failed)?;
         let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
         if whole < bytes.len() {
-            tracing::warn!("{}: the last line was cut off by a crash; {} bytes are dropped", path.display(), bytes.len() - whole);
+            tracing::warn!(
+                "{}: the last line was cut off by a crash; {} bytes are dropped",
+                path.display(),
+                bytes.len() - whole
+            );
             file.set_len(whole as u64).map_err(failed)?;
             file.seek(std::io::SeekFrom::End(0)).map_err(failed)?;
         }
@@ -60,11 +64,29 @@ impl JsonLines {
     /// The disk does not take it.
     pub fn append<T: Serialize>(&mut self, item: &T) -> Result<(), Error> {
         let Some((path, file)) = &mut self.file else { return Ok(()) };
-        let mut line = serde_json::to_vec(item).map_err(|error| Error::internal(format!("{}: {error}", path.display())))?;
+        let mut line = serde_json::to_vec(item)
+            .map_err(|error| Error::internal(format!("{}: {error}", path.display())))?;
         line.push(b'\n');
         // One write: a crash leaves the line whole or cut, never mixed with another.
         file.write_all(&line).map_err(|error| Error::internal(format!("{}: {error}", path.display())))?;
         self.lines += 1;
+        Ok(())
+    }
+
+    /// Adds several lines in one write.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub fn append_all<T: Serialize>(&mut self, items: &[T]) -> Result<(), Error> {
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let failed = |error: std::io::Error| Error::internal(format!("{}: {error}", path.display()));
+        let mut bytes = Vec::new();
+        for item in items {
+            serde_json::to_writer(&mut bytes, item).map_err(|error| failed(error.into()))?;
+            bytes.push(b'\n');
+        }
+        file.write_all(&bytes).map_err(failed)?;
+        self.lines += items.len();
         Ok(())
     }
 
@@ -81,7 +103,10 @@ impl JsonLines {
     ///
     /// # Errors
     /// The disk does not take it; the old content stays.
-    pub fn rewrite<'a, T: Serialize + 'a>(&mut self, items: impl IntoIterator<Item = &'a T>) -> Result<(), Error> {
+    pub fn rewrite<'a, T: Serialize + 'a>(
+        &mut self,
+        items: impl IntoIterator<Item = &'a T>,
+    ) -> Result<(), Error> {
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         let failed = |error: std::io::Error| Error::internal(format!("{}: {error}", path.display()));
         let beside = path.with_extension("new");

@@ -33,7 +33,9 @@ pub fn check(step: &RelabelConfig) -> Result<(), String> {
         return Err("action hashmod needs a modulus above 0".into());
     }
     let only_regex = matches!(step.action, Action::LabelDrop | Action::LabelKeep);
-    if only_regex && (!step.source_labels.is_empty() || step.target_label.is_some() || step.replacement.is_some()) {
+    if only_regex
+        && (!step.source_labels.is_empty() || step.target_label.is_some() || step.replacement.is_some())
+    {
         return Err(format!("action {action} takes regex alone"));
     }
     Ok(())
@@ -85,7 +87,9 @@ fn apply_one(step: &RelabelConfig, labels: &mut LabelMap) -> bool {
             let template = step.replacement.as_deref().unwrap_or("$1");
             let renamed: Vec<(String, String)> = labels
                 .iter()
-                .filter_map(|(name, value)| expand(step.regex.as_ref(), name, template).map(|to| (to, value.clone())))
+                .filter_map(|(name, value)| {
+                    expand(step.regex.as_ref(), name, template).map(|to| (to, value.clone()))
+                })
                 .collect();
             for (name, value) in renamed {
                 set(labels, &name, value);
@@ -140,7 +144,8 @@ mod tests {
 
     fn check_steps(yaml: &str, before: &[(&str, &str)], after: Option<&[(&str, &str)]>) {
         let steps: Vec<RelabelConfig> = serde_saphyr::from_str(yaml).expect(yaml);
-        let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        let own =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let mut labels: LabelMap = own(before);
         let kept = apply(&steps, &mut labels);
         assert_eq!(kept.then_some(labels), after.map(own), "{yaml}");
@@ -149,7 +154,11 @@ mod tests {
     #[test]
     fn each_action_does_what_prometheus_does() {
         let ab = [("a", "foo"), ("b", "bar")];
-        check_steps("[{source_labels: [a], target_label: c}]", &ab, Some(&[("a", "foo"), ("b", "bar"), ("c", "foo")]));
+        check_steps(
+            "[{source_labels: [a], target_label: c}]",
+            &ab,
+            Some(&[("a", "foo"), ("b", "bar"), ("c", "foo")]),
+        );
         check_steps(
             "[{source_labels: [a, b], regex: 'f(.*);(.*)r', target_label: 'l_$1', replacement: '${2}x${1}'}]",
             &ab,
@@ -162,10 +171,18 @@ mod tests {
         check_steps("[{source_labels: [a], regex: 'foo', action: drop}]", &ab, None);
         check_steps("[{source_labels: [a], target_label: b, action: keepequal}]", &ab, None);
         check_steps("[{source_labels: [a], target_label: b, action: dropequal}]", &ab, Some(&ab));
-        check_steps("[{regex: '(a)', replacement: 'x_$1', action: labelmap}]", &ab, Some(&[("a", "foo"), ("b", "bar"), ("x_a", "foo")]));
+        check_steps(
+            "[{regex: '(a)', replacement: 'x_$1', action: labelmap}]",
+            &ab,
+            Some(&[("a", "foo"), ("b", "bar"), ("x_a", "foo")]),
+        );
         check_steps("[{regex: 'a', action: labeldrop}]", &ab, Some(&[("b", "bar")]));
         check_steps("[{regex: 'a', action: labelkeep}]", &ab, Some(&[("a", "foo")]));
-        check_steps("[{source_labels: [a], target_label: a, action: uppercase}]", &ab, Some(&[("a", "FOO"), ("b", "bar")]));
+        check_steps(
+            "[{source_labels: [a], target_label: a, action: uppercase}]",
+            &ab,
+            Some(&[("a", "FOO"), ("b", "bar")]),
+        );
     }
 
     #[test]
@@ -181,7 +198,11 @@ mod tests {
 
     #[test]
     fn steps_that_make_no_sense_are_refused() {
-        for yaml in ["{action: hashmod, target_label: a}", "{action: replace}", "{action: labeldrop, source_labels: [a]}"] {
+        for yaml in [
+            "{action: hashmod, target_label: a}",
+            "{action: replace}",
+            "{action: labeldrop, source_labels: [a]}",
+        ] {
             let step: RelabelConfig = serde_saphyr::from_str(yaml).expect(yaml);
             assert!(check(&step).is_err(), "{yaml}");
         }

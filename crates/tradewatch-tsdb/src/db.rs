@@ -1,17 +1,25 @@
-//! The store behind its interface: append, commit, select.
+//! The store behind its interface: open, query, and what both sides share.
+//!
+//! Locks, always taken in this order: `checkpoint` or `sync`, then `writer`, then `head`. A commit writes its record
+//! under `writer` and holds `head` only to push the samples; a query holds `head` only to collect chunks
+//! (a reference each, and a copy of the open one), and decodes them without a lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use crate::chunk::Chunk;
+use crate::dir::Dir;
 use crate::error::{Error, Kind};
-use crate::head::{Fit, Head, fit};
-use crate::{Labels, Matcher, Metadata, Sample, Series, Timestamp, Value};
+use crate::head::{Head, Replayer};
+use crate::log::Damage;
+use crate::stats::RefusedCounters;
+use crate::wal::Wal;
+use crate::{Labels, Matcher, Metadata, Series, Timestamp};
 
-/// The most labels a series may have, the metric name included.
-pub const LABELS_PER_SERIES_MAX: usize = 128;
-/// The most bytes that names and values of a label set may take.
-pub const LABEL_BYTES_MAX: usize = 64 * 1024;
+/// The most metric families of which metadata is kept; a new one beyond it is ignored.
+pub const METADATA_FAMILIES_MAX: usize = 100_000;
 
 /// Bounds and habits of a store.
 #[derive(Clone, Debug)]
@@ -20,40 +28,78 @@ pub struct Options {
     pub series_max: usize,
     /// How far a sample may lie ahead of `now`, where the appender was given one.
     pub future_max: Duration,
+    /// Samples older than this are dropped by [`Db::compact`].
+    pub retention: Duration,
+    /// Beyond this many bytes of packed samples, [`Db::compact`] drops the oldest.
+    pub retention_bytes: Option<u64>,
+    /// A segment of the log is closed at this length.
+    pub segment_bytes_max: u64,
+    /// [`Db::compact`] writes a checkpoint once the segments take this much.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { series_max: 2_000_000, future_max: Duration::from_secs(600) }
+        Options {
+            series_max: 2_000_000,
+            future_max: Duration::from_secs(600),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            retention_bytes: None,
+            segment_bytes_max: 64 * 1024 * 1024,
+            checkpoint_bytes: 256 * 1024 * 1024,
+        }
     }
 }
 
-/// A series within one store; stays valid while the series has samples within the retention.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SeriesId(u32);
+/// What [`Db::open`] found in the directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records read.
+    pub records: u64,
+    /// Series and samples now in the store.
+    pub series: usize,
+    /// Samples now in the store.
+    pub samples: u64,
+    /// What could not be read, place by place; empty after a clean end and after `kill -9`.
+    pub damage: Vec<Damage>,
+    /// Samples dropped since the damage took the labels of their series.
+    pub samples_without_series: u64,
+    /// Samples dropped since they do not fit behind those before them.
+    pub samples_out_of_order: u64,
+}
 
 /// The store. Clones share it; every method takes `&self` from any thread.
 #[derive(Clone, Debug)]
 pub struct Db {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    options: Options,
-    /// Orders commits among themselves; never held by a query.
-    write: Mutex<()>,
-    head: RwLock<Head>,
+pub(crate) struct Inner {
+    pub options: Options,
+    /// Held while a checkpoint is written.
+    pub checkpoint: Mutex<()>,
+    /// Held while files are synced, so that a sync which finds nothing to do has not overtaken another.
+    pub sync: Mutex<()>,
+    /// Orders commits; never held by a query.
+    pub writer: Mutex<Writer>,
+    pub head: RwLock<Head>,
+    pub refused: RefusedCounters,
+    pub appended: AtomicU64,
 }
 
-/// What a commit did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Commit {
-    /// Samples kept.
-    pub samples: usize,
-    /// Samples that fitted when they were appended and no longer when they were committed, since another
-    /// appender was faster.
-    pub refused: usize,
+/// The side that changes the store.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// `None` without a disk.
+    pub wal: Option<Wal>,
+    pub dir: Option<Arc<dyn Dir>>,
+    pub is_closed: bool,
+    /// Damage was found, or much was dropped: the next compaction writes a checkpoint.
+    pub wants_checkpoint: bool,
+    pub damage: u64,
+    pub checkpoints: u64,
+    pub failed_checkpoints: u64,
 }
 
 impl Db {
@@ -64,36 +110,82 @@ impl Db {
 
     /// A store without a disk, with bounds of its own.
     pub fn in_memory_with(options: Options) -> Db {
-        Db { inner: Arc::new(Inner { options, write: Mutex::default(), head: RwLock::default() }) }
+        Db::new(options, Writer::default(), Head::default())
     }
 
-    /// Begins a batch of samples that becomes visible as a whole.
-    pub fn appender(&self) -> Appender {
-        Appender {
-            db: self.clone(),
-            now: None,
-            pending: Vec::new(),
-            last: HashMap::new(),
-            refused: Vec::new(),
+    /// Opens the store in `dir`, which is locked until [`Db::close`] or the last clone is gone.
+    ///
+    /// Everything that was committed is there again. A torn end of the log is cut off and damage in its
+    /// middle skipped; both are in the [`Recovery`], with file, offset, length and reason.
+    ///
+    /// # Errors
+    /// `is_locked` if another store has the directory; `is_newer_format` if a newer tradewatch wrote
+    /// it, and then nothing was touched; else a failure of the disk.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tradewatch_tsdb::{Db, Labels, MemDir, Options, Timestamp};
+    ///
+    /// let disk = MemDir::new(4711); // FsDir::new("data")? for the real one.
+    /// let (db, _) = Db::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    /// let mut appender = db.appender();
+    /// let up = appender.series(&Labels::from_pairs([("__name__", "up")]));
+    /// appender.append(up, Timestamp::from_millis(1_000), 1.0).unwrap();
+    /// appender.commit().unwrap();
+    ///
+    /// let (db, recovery) = Db::open(Arc::new(disk.kill()), Options::default()).unwrap();
+    /// assert_eq!((recovery.samples, recovery.damage.len()), (1, 0));
+    /// # drop(db);
+    /// ```
+    pub fn open(dir: Arc<dyn Dir>, options: Options) -> Result<(Db, Recovery), Error> {
+        let mut replayer = Replayer::default();
+        let (wal, scanned) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;
+        let (without_series, misfits) = (replayer.without_series, replayer.misfits);
+        let head = replayer.finish();
+        let recovery = Recovery {
+            records: scanned.records,
+            series: head.series.len(),
+            samples: head.samples,
+            damage: scanned.damage,
+            samples_without_series: without_series,
+            samples_out_of_order: misfits,
+        };
+        let writer = Writer {
+            wal: Some(wal),
+            dir: Some(dir),
+            wants_checkpoint: recovery.damage.iter().any(|damage| !damage.is_torn_tail),
+            damage: recovery.damage.len() as u64,
+            ..Writer::default()
+        };
+        Ok((Db::new(options, writer, head), recovery))
+    }
+
+    fn new(options: Options, writer: Writer, head: Head) -> Db {
+        Db {
+            inner: Arc::new(Inner {
+                options,
+                checkpoint: Mutex::default(),
+                sync: Mutex::default(),
+                writer: Mutex::new(writer),
+                head: RwLock::new(head),
+                refused: RefusedCounters::default(),
+                appended: AtomicU64::new(0),
+            }),
         }
-    }
-
-    /// Like [`Db::appender`], and refuses samples that lie more than [`Options::future_max`] after `now`.
-    pub fn appender_at(&self, now: Timestamp) -> Appender {
-        Appender { now: Some(now), ..self.appender() }
     }
 
     /// The series that match, with their samples from `start` to `end` (both inclusive), sorted by labels.
     ///
-    /// Series without a sample in the range are left out. No matcher at all selects everything.
+    /// Series without a sample in the range are left out. No matcher at all selects everything. The
+    /// answer holds each commit whole or not at all.
     pub fn select(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Series> {
-        self.select_bounded(matchers, start, end, usize::MAX).expect("unbounded")
+        self.select_bounded(matchers, start, end, usize::MAX).expect("without a bound it cannot fail")
     }
 
     /// Like [`Db::select`], for at most `samples_max` samples.
     ///
     /// # Errors
-    /// `is_too_many_samples` beyond the bound, as soon as it is met.
+    /// `is_too_many_samples` beyond the bound, before the memory for them is taken.
     pub fn select_bounded(
         &self,
         matchers: &[Matcher],
@@ -101,28 +193,29 @@ impl Db {
         end: Timestamp,
         samples_max: usize,
     ) -> Result<Vec<Series>, Error> {
-        let head = self.head();
-        let mut found = Vec::new();
+        let snapshot = self.snapshot(matchers, start, end);
+        let mut found = Vec::with_capacity(snapshot.len());
         let mut total = 0;
-        for id in head.postings.select(matchers) {
-            let series = &head.series[&id];
-            let from = series.samples.partition_point(|s| s.ts < start);
-            let to = series.samples.partition_point(|s| s.ts <= end);
-            if from >= to {
-                continue;
+        for (labels, chunks) in snapshot {
+            let mut samples = Vec::new();
+            for chunk in &chunks {
+                chunk.read(start, end, &mut samples);
+                if total + samples.len() > samples_max {
+                    return Err(Error::new(Kind::TooManySamples { max: samples_max }));
+                }
             }
-            total += to - from;
-            if total > samples_max {
-                return Err(Error::new(Kind::TooManySamples { max: samples_max }));
+            total += samples.len();
+            if !samples.is_empty() {
+                found.push(Series { labels, samples });
             }
-            found.push(Series { labels: series.labels.clone(), samples: series.samples[from..to].to_vec() });
         }
-        drop(head);
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(found)
     }
 
     /// The label sets that match and have samples around `start` to `end`, sorted.
+    ///
+    /// A series whose samples lie before and after the range, and none within, may be among them.
     pub fn series(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Labels> {
         let head = self.head();
         let ids = head.postings.select(matchers);
@@ -166,11 +259,19 @@ impl Db {
     }
 
     /// Remembers what a metric family says about itself; the latest word wins.
+    ///
+    /// It is written to the log with the next commit, or by [`Db::sync`].
     pub fn set_metadata(&self, family: &str, metadata: &Metadata) {
-        if self.head().metadata.get(family) == Some(metadata) {
+        let head = self.head();
+        let known = head.metadata.get(family);
+        let is_full = known.is_none() && head.metadata.len() >= METADATA_FAMILIES_MAX;
+        if is_full || known == Some(metadata) {
             return;
         }
-        self.head_mut().metadata.insert(family.to_owned(), metadata.clone());
+        drop(head);
+        let mut head = self.head_mut();
+        head.metadata.insert(family.to_owned(), metadata.clone());
+        head.unlogged_families.insert(family.to_owned());
     }
 
     /// What is known about each metric family, by name.
@@ -178,130 +279,33 @@ impl Db {
         self.head().metadata.clone()
     }
 
-    fn head(&self) -> RwLockReadGuard<'_, Head> {
+    fn snapshot(
+        &self,
+        matchers: &[Matcher],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Arc<Chunk>>)> {
+        let head = self.head();
+        let mut found = Vec::new();
+        for id in head.postings.select(matchers) {
+            let series = &head.series[&id];
+            let chunks = series.snapshot(start, end);
+            if !chunks.is_empty() {
+                found.push((series.labels.clone(), chunks));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn head(&self) -> RwLockReadGuard<'_, Head> {
         self.inner.head.read().expect("no panic while the head is locked")
     }
 
-    fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
+    pub(crate) fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
         self.inner.head.write().expect("no panic while the head is locked")
     }
 
-    fn lock_writes(&self) -> MutexGuard<'_, ()> {
-        self.inner.write.lock().expect("no panic while writes are locked")
-    }
-}
-
-/// A batch of samples; dropped without [`Appender::commit`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct Appender {
-    db: Db,
-    now: Option<Timestamp>,
-    pending: Vec<(u32, Sample)>,
-    /// The newest pending sample of each series.
-    last: HashMap<u32, usize>,
-    /// Why a series was refused; its id counts down from the top.
-    refused: Vec<Kind>,
-}
-
-impl Appender {
-    /// The id of a series, which is created if it is new.
-    ///
-    /// A label set that the store does not take gets an id too, and each sample for it is refused with
-    /// the reason (`is_bad_labels`, `is_too_many_series`).
-    pub fn series(&mut self, labels: &Labels) -> SeriesId {
-        if let Some(id) = self.db.head().by_labels.get(labels) {
-            return SeriesId(*id);
-        }
-        let refusal = check_labels(labels);
-        let mut head = self.db.head_mut();
-        if let Some(id) = head.by_labels.get(labels) {
-            return SeriesId(*id);
-        }
-        let series_max = self.db.inner.options.series_max;
-        let full = (head.series.len() >= series_max).then_some(Kind::TooManySeries { max: series_max });
-        match refusal.or(full) {
-            None => SeriesId(head.add_series(labels.clone())),
-            Some(kind) => {
-                self.refused.push(kind);
-                SeriesId(u32::MAX - (self.refused.len() - 1) as u32)
-            }
-        }
-    }
-
-    /// Appends one float to a series.
-    ///
-    /// # Errors
-    /// See [`Appender::append_sample`].
-    pub fn append(&mut self, id: SeriesId, ts: Timestamp, value: f64) -> Result<(), Error> {
-        self.append_sample(id, Sample::float(ts, value))
-    }
-
-    /// Appends one sample; the newest sample of the series once more is taken silently.
-    ///
-    /// # Errors
-    /// `is_out_of_order`, `is_duplicate`, `is_too_far_in_future`, `is_unknown_series`, and what
-    /// [`Appender::series`] found. The appender stays usable.
-    pub fn append_sample(&mut self, id: SeriesId, sample: Sample) -> Result<(), Error> {
-        let refused_index = (u32::MAX - id.0) as usize;
-        if let Some(kind) = self.refused.get(refused_index) {
-            return Err(Error::new(kind.clone()));
-        }
-        if let Some(now) = self.now
-            && sample.ts > now + self.db.inner.options.future_max
-        {
-            return Err(Error::new(Kind::TooFarInFuture { ts: sample.ts, now }));
-        }
-        let fit = match self.last.get(&id.0) {
-            Some(at) => fit(&self.pending[*at].1, &sample)?,
-            None => self.db.head().check(id.0, &sample)?,
-        };
-        if fit == Fit::New {
-            self.last.insert(id.0, self.pending.len());
-            self.pending.push((id.0, sample));
-        }
-        Ok(())
-    }
-
-    /// Makes the batch visible to queries.
-    pub fn commit(self) -> Result<Commit, Error> {
-        let _order = self.db.lock_writes();
-        let mut commit = Commit::default();
-        let mut head = self.db.head_mut();
-        for (id, sample) in self.pending {
-            match head.check(id, &sample) {
-                Ok(Fit::New) => {
-                    head.push(id, sample);
-                    commit.samples += 1;
-                }
-                Ok(Fit::Same) => {}
-                Err(_) => commit.refused += 1,
-            }
-        }
-        Ok(commit)
-    }
-}
-
-/// Why the store does not take such a label set.
-fn check_labels(labels: &Labels) -> Option<Kind> {
-    let shown = || {
-        let text = labels.to_string();
-        if text.len() <= 200 { text } else { text.chars().take(200).chain(['…']).collect() }
-    };
-    let reason = if labels.len() > LABELS_PER_SERIES_MAX {
-        format!("{} labels; the limit is {LABELS_PER_SERIES_MAX}", labels.len())
-    } else if labels.encoded_len() > LABEL_BYTES_MAX {
-        format!("{} bytes; the limit is {LABEL_BYTES_MAX}", labels.encoded_len())
-    } else if labels.iter().any(|(name, _)| name.is_empty()) {
-        "a label name is empty".to_owned()
-    } else {
-        return None;
-    };
-    Some(Kind::BadLabels { labels: shown(), reason })
-}
-
-/// The value of a float sample; for tests and callers that know what they stored.
-impl From<f64> for Value {
-    fn from(value: f64) -> Value {
-        Value::Float(value)
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.inner.writer.lock().expect("no panic while writes are locked")
     }
 }

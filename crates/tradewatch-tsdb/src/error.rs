@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     UnknownSeries { id: u32 },
     TooManySamples { max: usize },
     ReadOnly { reason: String },
+    TooLarge { reason: String },
     Locked { place: String, holder: String },
     NewerFormat { file: String, found: u32, known: u32 },
     Closed,
@@ -38,6 +39,10 @@ impl Error {
     /// A failed operation on the disk; `what` says what was tried on which file.
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Error {
         Error { kind: Kind::Io { what: what.into() }, source: Some(Box::new(source)) }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// The pattern of a regular expression cannot be compiled.
@@ -85,6 +90,11 @@ impl Error {
         matches!(self.kind, Kind::ReadOnly { .. })
     }
 
+    /// A single commit exceeds what a record can hold: commit in smaller batches.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.kind, Kind::TooLarge { .. })
+    }
+
     /// Another process holds the directory.
     pub fn is_locked(&self) -> bool {
         matches!(self.kind, Kind::Locked { .. })
@@ -121,6 +131,7 @@ impl fmt::Display for Error {
                 write!(f, "the query selects more than {max} samples; narrow its matchers or its time range")
             }
             Kind::ReadOnly { reason } => write!(f, "store is read-only: {reason}"),
+            Kind::TooLarge { reason } => f.write_str(reason),
             Kind::Locked { place, holder } => {
                 write!(f, "data directory {place} is in use by {holder}; stop it or choose another directory")
             }

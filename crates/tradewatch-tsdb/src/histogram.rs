@@ -1,4 +1,17 @@
 //! Native histograms: exponential buckets by schema, or custom bounds.
+//!
+//! The type holds absolute float counts. Arithmetic works on lists of (bucket index, count): both sides become
+//! lists, the lists are merged, and the result becomes spans again. A custom-bounds histogram (schema -53) has
+//! positive buckets only, whose index is the position in `custom_values`.
+
+mod arithmetic;
+mod buckets;
+mod trim;
+
+use std::fmt;
+
+pub use arithmetic::{Combined, IncompatibleSchema};
+pub use buckets::Bucket;
 
 /// A run of adjacent buckets.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -51,4 +64,44 @@ pub struct Histogram {
     pub custom_values: Vec<f64>,
     /// What is known about resets.
     pub counter_reset_hint: CounterResetHint,
+}
+
+impl Histogram {
+    /// Whether the bounds are custom ones rather than powers of two.
+    pub fn uses_custom_buckets(&self) -> bool {
+        self.schema == CUSTOM_BUCKETS_SCHEMA
+    }
+
+    /// Equality of data: the same layout, empty buckets included, and the same bits in every number.
+    pub fn equals(&self, other: &Histogram) -> bool {
+        let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
+        let lists = |a: Vec<(i32, f64)>, b: Vec<(i32, f64)>| {
+            a.len() == b.len() && a.iter().zip(&b).all(|(x, y)| x.0 == y.0 && same(x.1, y.1))
+        };
+        self.schema == other.schema
+            && same(self.count, other.count)
+            && same(self.sum, other.sum)
+            && (!self.uses_custom_buckets() || self.custom_values == other.custom_values)
+            && self.zero_threshold == other.zero_threshold
+            && same(self.zero_count, other.zero_count)
+            && lists(self.negative_list(), other.negative_list())
+            && lists(self.positive_list(), other.positive_list())
+    }
+}
+
+impl fmt::Display for Histogram {
+    /// `{count:5, sum:18.4, [-1,-0.5):1, (1,2]:4}`: populated buckets from low to high.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", buckets::g(self.count), buckets::g(self.sum))?;
+        for bucket in self.negative_buckets_ascending().filter(|b| b.count != 0.0) {
+            write!(f, ", {bucket}")?;
+        }
+        if self.zero_count != 0.0 {
+            write!(f, ", {}", self.zero_bucket())?;
+        }
+        for bucket in self.positive_buckets_ascending().filter(|b| b.count != 0.0) {
+            write!(f, ", {bucket}")?;
+        }
+        f.write_str("}")
+    }
 }

@@ -16,24 +16,41 @@
 //! Invariants: the store never reads the clock; it reaches the disk through [`Dir`] alone; a sample is
 //! visible to queries only after the record that holds it was written; a commit is seen whole or not at all.
 
+mod appender;
+mod bits;
+mod chunk;
 mod db;
+mod dir;
 mod error;
 mod head;
 pub mod histogram;
+mod histogram_codec;
 mod labels;
+mod log;
 mod matcher;
+mod mem_dir;
 mod metadata;
 mod postings;
+mod record;
 mod regex;
 mod sample;
+mod stats;
 mod time;
+mod upkeep;
+mod wal;
 
-pub use db::{Appender, Commit, Db, LABEL_BYTES_MAX, LABELS_PER_SERIES_MAX, Options, SeriesId};
+pub use appender::{Appender, Commit, LABEL_BYTES_MAX, LABELS_PER_SERIES_MAX, SeriesId};
+pub use db::{Db, METADATA_FAMILIES_MAX, Options, Recovery};
+pub use dir::{Dir, DirFile, FsDir, Lock, LockGuard};
 pub use error::Error;
 pub use histogram::Histogram;
 pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME};
+pub use log::{Damage, FORMAT_VERSION};
 pub use matcher::{MatchOp, Matcher};
+pub use mem_dir::{Faults, MemDir};
 pub use metadata::{Metadata, MetricKind};
 pub use regex::{REGEX_BYTES_MAX, Regex};
 pub use sample::{STALE_NAN, Sample, Series, Value, is_stale};
+pub use stats::{Cardinality, Refused, Stats, WalStats};
 pub use time::Timestamp;
+pub use upkeep::Compaction;

@@ -119,6 +119,11 @@ impl Postings {
         self.names.get(name).into_iter().flatten().map(|(value, ids)| (value.as_str(), ids.as_slice()))
     }
 
+    /// The number of pairs of name and value.
+    pub fn pairs(&self) -> usize {
+        self.names.values().map(BTreeMap::len).sum()
+    }
+
     /// A rough count of the bytes the lists and names take.
     pub fn memory_bytes(&self) -> usize {
         let list = |ids: &Vec<u32>| ids.capacity() * 4;

@@ -14,6 +14,8 @@ use crate::error::{Error, Kind};
 pub const REGEX_BYTES_MAX: usize = 16 * 1024;
 /// The memory one compiled pattern may take.
 const COMPILED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The highest count in `{n,m}`, as RE2 has it.
+const REPEAT_MAX: u32 = 1000;
 /// As many literal alternatives are kept as a set; beyond it the automaton decides.
 const LITERALS_MAX: usize = 4096;
 
@@ -217,6 +219,11 @@ fn translate(pattern: &str) -> Result<String, String> {
             }
             '{' => match repetition(tail) {
                 Some(len) => {
+                    let counts = tail[..len - 1].split(',').filter(|count| !count.is_empty());
+                    let is_small = |count: &str| count.parse::<u32>().is_ok_and(|n| n <= REPEAT_MAX);
+                    if !counts.into_iter().all(is_small) {
+                        return Err(format!("invalid repeat count: `{}`", &rest[..len + 1]));
+                    }
                     if repeatable == Repeat::Repeated {
                         return Err(format!("invalid nested repetition operator before {rest:?}"));
                     }
@@ -300,6 +307,12 @@ fn escape<'a>(tail: &'a str, out: &mut String, in_brackets: bool) -> Result<&'a 
             let end = after.find(r"\E").unwrap_or(after.len());
             out.push_str(&regex_syntax::escape(&after[..end]));
             return Ok(after[end..].strip_prefix(r"\E").unwrap_or(""));
+        }
+        'p' | 'P' | 'x' if after.starts_with('{') => {
+            let end = after.find('}').ok_or_else(|| format!(r"invalid escape sequence: `\{tail}`"))? + 1;
+            out.push('\\');
+            out.push_str(&tail[..end + 1]);
+            return Ok(&after[end..]);
         }
         'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'p' | 'P' | 'x' => {
             out.push('\\');
@@ -395,6 +408,8 @@ mod tests {
             ("(?:x|y)?z", &["z", "xz", "yz"], &["x"]),
             ("a+?", &["a", "aaa"], &[""]),
             (r"\x41\x{42}\103", &["ABC"], &[]),
+            (r"\x{4A}\p{Greek}[\p{Lu}\x{2f}]\pN", &["JαA1", "Jα/1"], &["Jαa1"]),
+            ("a{2,3}b{1,}", &["aab", "aaabb"], &["ab"]),
         ];
         for (pattern, yes, no) in cases {
             let regex = Regex::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
@@ -415,8 +430,10 @@ mod tests {
     #[test]
     fn refuses_what_re2_refuses() {
         let long = "(a|b".repeat(8000);
-        for pattern in ["(", "a)(b", "a**", "a{2}{3}", "(?x)a", "(?=a)", "[a", "\\", "\\y", r"\1", "*", &long]
-        {
+        for pattern in [
+            "(", "a)(b", "a**", "a{2}{3}", "(?x)a", "(?=a)", "[a", "\\", "\\y", r"\1", "*", "a{1001}",
+            r"\p{Gr", &long,
+        ] {
             let error = Regex::new(pattern).expect_err(pattern);
             assert!(error.is_bad_regex() && error.to_string().lines().count() == 1, "{error}");
         }

@@ -93,3 +93,9 @@ pub struct Series {
     /// Strictly ascending in `ts`.
     pub samples: Vec<Sample>,
 }
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Value {
+        Value::Float(value)
+    }
+}

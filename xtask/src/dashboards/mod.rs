@@ -129,7 +129,7 @@ impl Dashboard {
             "graphTooltip": 1,
             "timezone": "browser",
             "refresh": "10s",
-            "time": { "from": "now-1h", "to": "now" },
+            "time": { "from": "now-15m", "to": "now" },
             "links": [],
             "annotations": { "list": [{
                 "builtIn": 1,

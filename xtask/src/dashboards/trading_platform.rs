@@ -108,7 +108,7 @@ pub fn trading_overview() -> Dashboard {
     .panel(
         Panel::timeseries("Rejections by reason", "Orders refused per second, by the first reason found. Constant while nothing is refused.")
             .query(
-                format!("{} or vector(0)", rate_by("execution_gateway_order_rejections_total", "reason")),
+                rate_by("execution_gateway_order_rejections_total", "reason"),
                 "{{reason}}",
             )
             .unit("ops"),

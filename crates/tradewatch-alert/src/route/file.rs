@@ -24,8 +24,8 @@ pub(super) fn parse(path: &str, text: &str) -> Result<(Config, Vec<ConfigError>)
         }
     };
     match config {
-        Some(config) if reader.failures() == 0 => Ok((config, reader.errors)),
-        _ => Err(reader.errors),
+        Some(config) if reader.failures() == 0 => Ok((config, reader.sorted())),
+        _ => Err(reader.sorted()),
     }
 }
 
@@ -220,9 +220,7 @@ fn read_matchers(
         }
     }
     // Alertmanager sorts them, and so the group keys agree.
-    found.sort_by(|a, b| {
-        (a.name(), a.value(), matchers::sign(a.op())).cmp(&(b.name(), b.value(), matchers::sign(b.op())))
-    });
+    found.sort_by(|a, b| (a.name(), a.value(), a.op()).cmp(&(b.name(), b.value(), b.op())));
     found
 }
 

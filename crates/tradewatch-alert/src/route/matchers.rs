@@ -2,15 +2,6 @@
 
 use tradewatch_tsdb::{Labels, MatchOp, Matcher};
 
-/// Reads one matcher: `severity="critical"`, `job =~ "a|b"`, `x!=y`; the value may go unquoted.
-pub(crate) fn parse_one(text: &str) -> Result<Matcher, String> {
-    let (matcher, rest) = read(text.trim())?;
-    if !rest.trim().is_empty() {
-        return Err(format!("{:?} follows the matcher in {text:?}", rest.trim()));
-    }
-    Ok(matcher)
-}
-
 /// Reads one entry of a `matchers` list: a single matcher, or `{a="b", c=~"d"}`.
 pub fn parse(text: &str) -> Result<Vec<Matcher>, String> {
     let trimmed = text.trim();
@@ -95,19 +86,9 @@ pub(crate) fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")))
 }
 
-pub(crate) fn sign(op: MatchOp) -> &'static str {
-    match op {
-        MatchOp::Equal => "=",
-        MatchOp::NotEqual => "!=",
-        MatchOp::Regex => "=~",
-        MatchOp::NotRegex => "!~",
-    }
-}
-
 /// `{a="b",c=~"d"}`, as it stands in group keys.
 pub(crate) fn print(matchers: &[Matcher]) -> String {
-    let parts: Vec<String> =
-        matchers.iter().map(|m| format!("{}{}{:?}", m.name(), sign(m.op()), m.value())).collect();
+    let parts: Vec<String> = matchers.iter().map(Matcher::to_string).collect();
     format!("{{{}}}", parts.join(","))
 }
 
@@ -140,6 +121,22 @@ mod tests {
                 Err(e) => out += &format!("{text} -> error: {e}\n"),
             }
         }
-        expect![[r#""#]].assert_eq(&out);
+        expect![[r#"
+            severity="critical" -> {severity="critical"}
+            severity = critical -> {severity="critical"}
+            job=~"a|b" -> {job=~"a|b"}
+            job!~^x.* -> {job!~"^x.*"}
+            {a="b", c!="d"} -> {a="b",c!="d"}
+            a="x,y",b=z -> {a="x,y",b="z"}
+            "a b"="quote \" back \\ line \n" -> {"a b"="quote \" back \\ line \n"}
+            {} -> {}
+             -> error: an empty matcher
+            severity -> error: bad matcher format: "severity"; write for example severity="value"
+            =x -> error: bad matcher format: "=x" has no label name
+            a="b -> error: a quote is not closed in "\"b"
+            a="b" c="d" -> error: a comma belongs before "c=\"d\""
+            a=~[ -> error: bad regular expression "[": missing closing ]: `[`
+        "#]]
+        .assert_eq(&out);
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn value_text(value: &Value) -> String {
             // Prometheus prints with an exponent here (`%e`), unlike in query answers.
             if value.is_finite() { exponent(*value) } else { format_float(*value) }
         }
-        Value::Histogram(histogram) => format!("{histogram:?}"),
+        Value::Histogram(histogram) => histogram.to_string(),
     }
 }
 
@@ -283,7 +283,7 @@ impl Alerts {
     }
 
     /// The alerts that those who listen must hear of now; they are taken as told.
-    pub fn to_send(
+    pub fn take_due(
         &mut self,
         now: Timestamp,
         around: &Surroundings,

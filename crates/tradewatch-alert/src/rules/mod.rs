@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradewatch_promql::Expr;
+use tradewatch_promql::{Engine, Expr, QueryValue};
 use tradewatch_tsdb::{Db, Labels, Timestamp, Value};
 
+pub(crate) use alerting::exponent;
 pub use alerting::{ActiveAlert, AlertChange};
 pub use file::{GroupSpec, RuleFile, RuleKind, RuleSpec};
 pub use group::{Evaluation, Group, Health, RuleOutcome, RuleStatus};
@@ -32,6 +33,21 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// Notes of the evaluation.
     pub infos: Vec<String>,
+}
+
+/// A query that an engine answers from a store.
+pub fn engine_query(engine: Arc<Engine>, db: Db) -> Query {
+    Arc::new(move |expr, at| {
+        let result = engine.instant(&db, expr, at).map_err(|error| error.to_string())?;
+        let vector = match result.value {
+            QueryValue::Vector(samples) => samples.into_iter().map(|s| (s.labels, s.value)).collect(),
+            QueryValue::Scalar { value, .. } => vec![(Labels::empty(), Value::Float(value))],
+            QueryValue::String { .. } | QueryValue::Matrix(_) => {
+                return Err("rule result is not a vector or scalar".to_owned());
+            }
+        };
+        Ok(Answer { vector, warnings: result.warnings, infos: result.infos })
+    })
 }
 
 /// What a group evaluates in.

@@ -11,7 +11,7 @@ use tradewatch_tsdb::{Labels, Value};
 
 use super::number::{format_g, format_go_float};
 use super::time;
-use super::{CURRENT, Failure, labels_value, sample_value, shorten};
+use super::{CURRENT, Failure, QUERIES_MAX, labels_value, sample_value, shorten};
 
 type Answer = Result<Go, String>;
 
@@ -251,6 +251,15 @@ fn sample(labels: &Labels, value: &Value) -> Go {
 
 fn query(args: &[Go]) -> Answer {
     let expr = text(&args[0])?;
+    let asked = CURRENT.with_borrow_mut(|slot| {
+        slot.as_mut().map_or(0, |current| {
+            current.queries += 1;
+            current.queries
+        })
+    });
+    if asked > QUERIES_MAX {
+        return Err(format!("more than {QUERIES_MAX} queries in one text"));
+    }
     let (ask, at) = current(|c| (c.context.query.clone(), c.context.at));
     let samples = ask(&expr, at)?;
     Ok(Go::List(samples.iter().map(|(labels, value)| sample(labels, value)).collect()))

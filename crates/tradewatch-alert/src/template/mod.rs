@@ -26,6 +26,8 @@ const DEFINITIONS: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalL
 
 /// Rounds of all loops of one expansion.
 const LOOP_ROUNDS_MAX: u64 = 100_000;
+/// Queries that one expansion may ask.
+const QUERIES_MAX: usize = 100;
 /// Bytes that one expansion may print.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -85,6 +87,7 @@ struct Current {
     mark: Option<(usize, String)>,
     /// What failed, with its place.
     failure: Option<Failure>,
+    queries: usize,
 }
 
 struct Failure {
@@ -104,7 +107,11 @@ impl Template {
         }
         let name = format!("__alert_{rule}");
         let source = format!("{DEFINITIONS}{text}");
-        let inner = |offset: usize| offset.saturating_sub(DEFINITIONS.len());
+        let frame = |offset: usize, message: &str| {
+            let line = 1 + source[..offset.min(source.len())].matches('\n').count();
+            let message = format!("error parsing template {name}: template: {name}:{line}: {message}");
+            CompileError { offset: offset.saturating_sub(DEFINITIONS.len()), message }
+        };
         let broken = |error: gotmpl::TemplateError| {
             let (offset, message) = match error {
                 gotmpl::TemplateError::Parse { line, col, message, .. }
@@ -113,11 +120,11 @@ impl Template {
                 }
                 other => (DEFINITIONS.len(), other.to_string()),
             };
-            CompileError {
-                offset: inner(offset),
-                message: format!("error parsing template {name}: {message}"),
-            }
+            frame(offset, &message)
         };
+        if let Some((offset, message)) = rewrite::stray(&source) {
+            return Err(frame(offset, &message));
+        }
         let parser = Parser::with_name(Some(&name), &source, "{{", "}}").map_err(broken)?;
         let (mut tree, mut defines) = parser.parse().map_err(broken)?;
         let mut rewriter = rewrite::Rewriter::new(&source);
@@ -126,9 +133,7 @@ impl Template {
             rewriter.body(&mut define.body, &["$"]);
         }
         if let Some((offset, message)) = rewriter.error {
-            let line = 1 + source[..offset.min(source.len())].matches('\n').count();
-            let message = format!("error parsing template {name}: template: {name}:{line}: {message}");
-            return Err(CompileError { offset: inner(offset), message });
+            return Err(frame(offset, &message));
         }
         let mut template =
             gotmpl::Template::new(&name).max_range_iters(LOOP_ROUNDS_MAX).funcs(functions::all());
@@ -154,7 +159,7 @@ impl Template {
             (Arc::from("ExternalURL"), Go::String(context.external_url.as_str().into())),
             (Arc::from("Value"), sample_value(&context.value)),
         ]);
-        let current = Current { context: context.clone(), mark: None, failure: None };
+        let current = Current { context: context.clone(), mark: None, failure: None, queries: 0 };
         CURRENT.with_borrow_mut(|slot| *slot = Some(current));
         let mut out = Bounded(String::new());
         let result = template.execute_template_fmt(&mut out, name, &Go::Map(Arc::new(root)));
@@ -252,7 +257,7 @@ fn strings_value(map: &BTreeMap<String, String>) -> Go {
 fn sample_value(value: &Value) -> Go {
     match value {
         Value::Float(value) => Go::Float(*value),
-        Value::Histogram(histogram) => Go::String(format!("{histogram:?}").into()),
+        Value::Histogram(histogram) => Go::String(histogram.to_string().into()),
     }
 }
 

@@ -12,9 +12,9 @@ use gotmpl::parse::{CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos};
 
 use super::{functions, pack_place};
 
-const BUILTINS: [&str; 18] = [
+const BUILTINS: [&str; 17] = [
     "not", "len", "index", "slice", "print", "printf", "println", "html", "js", "urlquery", "call", "eq",
-    "ne", "lt", "le", "gt", "ge", "_mark",
+    "ne", "lt", "le", "gt", "ge",
 ];
 
 pub(super) struct Rewriter<'a> {
@@ -99,6 +99,9 @@ impl<'a> Rewriter<'a> {
                 } else if name == "and" || name == "or" {
                     // Left as they are: they decide themselves what to evaluate.
                 } else if BUILTINS.contains(&name.as_str()) {
+                    if name == "printf" && plain_verbs(command) && piped {
+                        out.push(call(at, "_out", Vec::new()));
+                    }
                     let mark = call(at, "_mark", vec![self.place(at), text(at, &name)]);
                     if piped {
                         let mut pass = call(at, "_pass", vec![self.place(at), text(at, &name)]);
@@ -201,6 +204,64 @@ impl<'a> Rewriter<'a> {
             _ => String::new(),
         }
     }
+}
+
+/// An `{{end}}` or `{{else}}` that closes nothing, at which `gotmpl` would silently end.
+pub(super) fn stray(source: &str) -> Option<(usize, String)> {
+    let mut depth = 0usize;
+    let mut at = 0;
+    while let Some(found) = source[at..].find("{{") {
+        let start = at + found + 2;
+        let inner = source[start..].trim_start_matches('-').trim_start();
+        at = start;
+        if inner.starts_with("/*") {
+            at = source[start..].find("*/").map_or(source.len(), |end| start + end);
+            continue;
+        }
+        let word = inner.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        match word {
+            "if" | "range" | "with" | "define" | "block" => depth += 1,
+            "else" | "end" if depth == 0 => return Some((start - 2, format!("unexpected {{{{{word}}}}}"))),
+            "end" => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `printf` with `%v`: the argument is printed as Go does, then put in as text. Gives whether the
+/// last verb, which takes what is piped in, is one of these.
+fn plain_verbs(command: &mut CommandNode) -> bool {
+    let Some(Expr::String(_, format)) = command.args.get_mut(1) else { return false };
+    let mut text = String::new();
+    let mut plain = Vec::new();
+    let mut rest = &**format;
+    while let Some(found) = rest.find('%') {
+        let (before, after) = (&rest[..=found], &rest[found + 1..]);
+        let end =
+            after.find(|c: char| c.is_ascii_alphabetic() || c == '%').map_or(after.len(), |end| end + 1);
+        let verb = &after[..end];
+        if verb.contains(['*', '[']) {
+            return false;
+        }
+        text += before;
+        text += if verb == "v" { "s" } else { verb };
+        if verb != "%" {
+            plain.push(verb == "v");
+        }
+        rest = &after[end..];
+    }
+    text += rest;
+    *format = Arc::from(text);
+    let last_is_piped = plain.len() + 2 > command.args.len() && plain.last() == Some(&true);
+    for (arg, plain) in command.args.iter_mut().skip(2).zip(plain) {
+        if plain {
+            let pos = arg.pos();
+            let inner = std::mem::replace(arg, Expr::Nil(pos));
+            *arg = nested(pos, call(pos, "_out", vec![inner]));
+        }
+    }
+    last_is_piped
 }
 
 fn call(pos: Pos, function: &str, args: Vec<Expr>) -> CommandNode {

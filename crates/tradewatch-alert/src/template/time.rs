@@ -45,15 +45,15 @@ fn print_duration(secs: f64) -> String {
     if secs < 0.0 { format!("-{text}") } else { text }
 }
 
+/// Prometheus keeps milliseconds.
 fn zoned(secs: f64) -> Option<Zoned> {
-    let nanos = (secs.fract() * 1e9).round() as i32;
-    jiff::Timestamp::new(secs.trunc() as i64, nanos).ok().map(|t| t.to_zoned(TimeZone::UTC))
+    let millis = (secs * 1000.0).round();
+    jiff::Timestamp::from_millisecond(millis as i64).ok().map(|t| t.to_zoned(TimeZone::UTC))
 }
 
 /// `2006-01-02 15:04:05.999999999 -0700 MST`, in UTC.
 pub(super) fn print_time(secs: f64) -> String {
-    // Prometheus keeps milliseconds.
-    let Some(at) = zoned((secs * 1000.0).round() / 1000.0) else { return format!("{secs}") };
+    let Some(at) = zoned(secs) else { return format!("{secs}") };
     let fraction = match at.subsec_nanosecond() {
         0 => String::new(),
         nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),

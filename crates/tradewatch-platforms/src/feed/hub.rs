@@ -138,6 +138,16 @@ impl Hub {
         }
     }
 
+    /// Whether anyone wants trades, or bars, which are made of them.
+    pub fn wants_trades(&self) -> bool {
+        let wanted = |client: &Client| {
+            [Channel::Trades, Channel::Bars]
+                .iter()
+                .any(|channel| client.wants.channels.get(channel).is_some_and(|symbols| !symbols.is_empty()))
+        };
+        self.clients.values().any(wanted)
+    }
+
     /// Whether a new connection is refused at `now`.
     pub fn refuses(&self, now: Nanos) -> bool {
         self.board.find(now, |fault| matches!(fault, Fault::Refuse {}).then_some(())).is_some()

@@ -244,6 +244,8 @@ async fn generate(mut sources: Sources, shared: &Shared) {
         if due > now {
             continue;
         }
+        let trades = hub.wants_trades();
+        sources.replays.iter_mut().for_each(|replay| replay.set_trades(trades));
         for tick in sources.take(due) {
             if now - due > LATE_MAX { hub.skip(&tick) } else { hub.publish(&tick, now) }
         }

@@ -3,12 +3,13 @@
 use super::money::{Money, Qty};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tradewatch_metrics::Label;
 
 /// Hexadecimal digits of a client order id.
 const CLIENT_ORDER_ID_LEN: usize = 32;
 
 /// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Label, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// More of the symbol.

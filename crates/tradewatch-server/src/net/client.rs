@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER,
+    USER_AGENT,
+};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
@@ -97,7 +100,10 @@ impl HttpClient {
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
         match tokio::time::timeout(ask.timeout, self.ask_untimed(&ask)).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no complete answer within {} (timeout)", crate::config::scalar::PromDuration(ask.timeout))),
+            Err(_) => Err(format!(
+                "no complete answer within {} (timeout)",
+                crate::config::scalar::PromDuration(ask.timeout)
+            )),
         }
     }
 
@@ -109,12 +115,19 @@ impl HttpClient {
             *request.method_mut() = ask.method.clone();
             *request.uri_mut() = uri.clone();
             let headers = request.headers_mut();
-            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tradewatch/", env!("CARGO_PKG_VERSION"))));
+            headers.insert(
+                USER_AGENT,
+                HeaderValue::from_static(concat!("tradewatch/", env!("CARGO_PKG_VERSION"))),
+            );
             if ask.compression {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
             }
             for (name, value) in ask.headers {
-                headers.insert(*name, HeaderValue::from_str(value).map_err(|_| format!("header {name} has a value that cannot be sent"))?);
+                headers.insert(
+                    *name,
+                    HeaderValue::from_str(value)
+                        .map_err(|_| format!("header {name} has a value that cannot be sent"))?,
+                );
             }
             // A redirect to another host gets no credentials.
             if uri.authority() == home.as_ref()
@@ -166,7 +179,8 @@ impl HttpClient {
         } else {
             return Ok(None);
         };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| "the credentials hold bytes that no header can carry".to_owned())?;
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| "the credentials hold bytes that no header can carry".to_owned())?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -174,14 +188,16 @@ impl HttpClient {
 
 async fn secret_file(folder: &Path, name: &str) -> Result<String, String> {
     let path = folder.join(name);
-    let text = tokio::fs::read_to_string(&path).await.map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        tokio::fs::read_to_string(&path).await.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
 fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
     let to = headers.get(LOCATION).and_then(|v| v.to_str().ok()).ok_or("a redirect without Location")?;
     let whole = if to.starts_with('/') {
-        let (scheme, host) = (from.scheme_str().unwrap_or("http"), from.authority().map_or("", |a| a.as_str()));
+        let (scheme, host) =
+            (from.scheme_str().unwrap_or("http"), from.authority().map_or("", |a| a.as_str()));
         format!("{scheme}://{host}{to}")
     } else {
         to.to_owned()
@@ -192,7 +208,8 @@ fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
 async fn read_limited(mut body: hyper::body::Incoming, bytes_max: u64) -> Result<Bytes, String> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the answer broke off after {} bytes: {}", read.len(), chain(&error)))?;
+        let frame = frame
+            .map_err(|error| format!("the answer broke off after {} bytes: {}", read.len(), chain(&error)))?;
         if let Some(data) = frame.data_ref() {
             if read.len() as u64 + data.len() as u64 > bytes_max {
                 return Err(too_big(bytes_max));

@@ -25,7 +25,12 @@ const HEAD_MAX: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Answers connections on `listener` until `stop` turns true, then lets requests under way end.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, app: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -33,7 +38,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = crate::stop::stopped(&mut stop) => break,
             accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
@@ -55,7 +60,13 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>
     let _ = tokio::time::timeout(DRAIN_MAX, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, app: Router, stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    app: Router,
+    stop: watch::Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
     match acceptor {
         None => http(stream, app, stop).await,
@@ -67,7 +78,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcc
     }
 }
 
-async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, app: Router, mut stop: watch::Receiver<bool>) {
+async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let app = app.clone();
         async move {
@@ -85,7 +100,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, app
     // A peer that goes away is no event worth a line.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = crate::stop::stopped(&mut stop) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;

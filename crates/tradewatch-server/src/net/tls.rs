@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -33,7 +35,8 @@ fn certificates(pem: &[u8], place: &str) -> Result<Vec<CertificateDer<'static>>,
 }
 
 fn key(pem: &[u8], place: &str) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| Error::config(format!("{place}: no private key: {error}")))
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|error| Error::config(format!("{place}: no private key: {error}")))
 }
 
 /// How we verify a peer and what we show it.
@@ -85,7 +88,13 @@ pub fn client(config: Option<&TlsConfig>, folder: &Path) -> Result<ClientConfig,
 ///
 /// # Errors
 /// A file that is missing or is not what it should be, with its name.
-pub fn server(folder: &Path, cert_file: &str, key_file: &str, client_ca_file: Option<&str>, require: bool) -> Result<ServerConfig, Error> {
+pub fn server(
+    folder: &Path,
+    cert_file: &str,
+    key_file: &str,
+    client_ca_file: Option<&str>,
+    require: bool,
+) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("TLS: {error}")))?;

@@ -239,13 +239,23 @@ impl Ingest {
                         scraped.kept += 1;
                         let limit = self.options.sample_limit;
                         if limit > 0 && scraped.kept > limit {
-                            return Err(Rejection::Limit(format!("line {}: more samples than sample_limit {limit}", lines.number)));
+                            return Err(Rejection::Limit(format!(
+                                "line {}: more samples than sample_limit {limit}",
+                                lines.number
+                            )));
                         }
                         if scraped.kept > SAMPLES_MAX {
-                            return Err(Rejection::Limit(format!("line {}: more than {SAMPLES_MAX} samples", lines.number)));
+                            return Err(Rejection::Limit(format!(
+                                "line {}: more than {SAMPLES_MAX} samples",
+                                lines.number
+                            )));
                         }
                     }
-                    self.pending.push(Pending { entry: at, value, ts: ts.filter(|_| self.options.honor_timestamps) });
+                    self.pending.push(Pending {
+                        entry: at,
+                        value,
+                        ts: ts.filter(|_| self.options.honor_timestamps),
+                    });
                 }
             }
         }
@@ -293,7 +303,9 @@ impl Ingest {
             entry.tracked = pending.ts.is_none();
             let mut refuse = |why: &dyn fmt::Display| {
                 scraped.refused += 1;
-                scraped.refusal.get_or_insert_with(|| format!("{}: {why}", String::from_utf8_lossy(&entry.written)));
+                scraped
+                    .refusal
+                    .get_or_insert_with(|| format!("{}: {why}", String::from_utf8_lossy(&entry.written)));
             };
             if again && pending.ts.is_none() {
                 refuse(&"the series stands there twice");
@@ -314,24 +326,33 @@ impl Ingest {
 
     /// The label set under which a series is stored, `None` if relabelling drops it.
     fn store_labels(&self, lines: &Lines<'_>, series: &[u8]) -> Result<Option<Labels>, Rejection> {
-        let mut labels: LabelMap = lines.parse_series(series)?.into_iter().filter(|(_, v)| !v.is_empty()).collect();
+        let mut labels: LabelMap =
+            lines.parse_series(series)?.into_iter().filter(|(_, v)| !v.is_empty()).collect();
         self.add_target_labels(&mut labels);
         let options = &self.options;
         if !options.metric_relabel.is_empty() && !relabel::apply(&options.metric_relabel, &mut labels) {
             return Ok(None);
         }
         let shown = || String::from_utf8_lossy(&series[..series.len().min(200)]).into_owned();
-        let broken = |what: String| Err(Rejection::Limit(format!("line {}: {}: {what}", lines.number, shown())));
+        let broken =
+            |what: String| Err(Rejection::Limit(format!("line {}: {}: {what}", lines.number, shown())));
         if labels.get("__name__").is_none_or(String::is_empty) {
             return broken("no metric name is left after relabelling".into());
         }
         if options.label_limit > 0 && labels.len() as u64 > options.label_limit {
-            return broken(format!("{} labels are more than label_limit {}", labels.len(), options.label_limit));
+            return broken(format!(
+                "{} labels are more than label_limit {}",
+                labels.len(),
+                options.label_limit
+            ));
         }
         for (name, value) in &labels {
             let limit = options.label_name_length_limit;
             if limit > 0 && name.len() as u64 > limit {
-                return broken(format!("label name of {} bytes is longer than label_name_length_limit {limit}", name.len()));
+                return broken(format!(
+                    "label name of {} bytes is longer than label_name_length_limit {limit}",
+                    name.len()
+                ));
             }
             let limit = options.label_value_length_limit;
             if limit > 0 && value.len() as u64 > limit {
@@ -384,7 +405,8 @@ impl Ingest {
             }
         }
         let up = if scraped.error.is_none() { 1.0 } else { 0.0 };
-        let values = [up, took.as_secs_f64(), scraped.samples as f64, scraped.kept as f64, scraped.added as f64];
+        let values =
+            [up, took.as_secs_f64(), scraped.samples as f64, scraped.kept as f64, scraped.added as f64];
         for ((_, id), value) in self.report.iter().zip(values) {
             // Two scrapes in one millisecond: the first report stands.
             let _ = appender.append(*id, now, value);
@@ -416,12 +438,14 @@ impl Ingest {
         }
         self.descriptors.insert(text.into(), self.scrapes);
         let Some(descriptor) = Descriptor::parse(text) else { return };
-        let (Descriptor::Type(family, _) | Descriptor::Help(family, _) | Descriptor::Unit(family, _)) = &descriptor;
+        let (Descriptor::Type(family, _) | Descriptor::Help(family, _) | Descriptor::Unit(family, _)) =
+            &descriptor;
         let family = family.clone();
         let entry = self.metadata.entry(family.clone()).or_default();
         match descriptor {
             Descriptor::Type(_, kind) => {
-                entry.kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or_default();
+                entry.kind =
+                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or_default();
             }
             Descriptor::Help(_, help) => entry.help = help,
             Descriptor::Unit(_, unit) => entry.unit = unit,

@@ -121,6 +121,9 @@ impl<'a> Lines<'a> {
     }
 
     fn sample(&self, line: &'a [u8], start: usize) -> Result<Line<'a>, LineError> {
+        if !matches!(line[start], b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{') {
+            return Err(self.error(start, format!("{} where a metric name belongs", quote(&line[start..]))));
+        }
         let end = self.series_end(line, start)?;
         let from = blanks(line, end);
         let to = token_end(line, from);
@@ -134,7 +137,10 @@ impl<'a> Lines<'a> {
         let ts = match &line[from..to] {
             b"" => None,
             [b'#', ..] if self.format == Format::OpenMetrics => None,
-            met => Some(self.timestamp(met).ok_or_else(|| self.error(from, format!("{} is not a time stamp", quote(met))))?),
+            met => Some(
+                self.timestamp(met)
+                    .ok_or_else(|| self.error(from, format!("{} is not a time stamp", quote(met))))?,
+            ),
         };
         // What follows in OpenMetrics is an exemplar; in text nothing may follow.
         let rest = blanks(line, if ts.is_some() { to } else { from });
@@ -245,7 +251,8 @@ impl SeriesParser<'_, '_> {
                 Some(_) => {
                     let name = self.word(false);
                     if name.is_empty() {
-                        return Err(self.error(format!("{} where a label name belongs", quote(&self.text[self.at..]))));
+                        return Err(self
+                            .error(format!("{} where a label name belongs", quote(&self.text[self.at..]))));
                     }
                     self.at = blanks(self.text, self.at);
                     self.value(name, &mut labels)?;
@@ -469,60 +476,124 @@ mod tests {
                 [("__name__", "a_seconds_count")] 3 None
             "#]],
         );
-        check(Format::OpenMetrics, b"a 1\n", expect![[r#"
+        check(
+            Format::OpenMetrics,
+            b"a 1\n",
+            expect![[r#"
             [("__name__", "a")] 1 None
             error line 2, column 1: the body ends without # EOF, so it may be cut off
-        "#]]);
-        check(Format::OpenMetrics, b"a 1\n# EOF\nb 2\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::OpenMetrics,
+            b"a 1\n# EOF\nb 2\n",
+            expect![[r#"
             [("__name__", "a")] 1 None
             error line 3, column 1: text after # EOF
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn rubbish_is_named_with_its_place() {
-        check(Format::Text, b"<html>\n", expect![[r#"
-            error line 1, column 7: a value is missing
-        "#]]);
-        check(Format::Text, b"ok 1\na{b=\"c\n", expect![[r#"
+        check(
+            Format::Text,
+            b"<html>\n",
+            expect![[r#"
+                error line 1, column 1: "<html>" where a metric name belongs
+            "#]],
+        );
+        check(
+            Format::Text,
+            b"ok 1\na{b=\"c\n",
+            expect![[r#"
             [("__name__", "ok")] 1 None
             error line 2, column 5: the quoted text is not closed
-        "#]]);
-        check(Format::Text, b"a{b=\"c\" 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=\"c\" 1\n",
+            expect![[r#"
             error line 1, column 2: the label set is not closed
-        "#]]);
-        check(Format::Text, b"a one\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a one\n",
+            expect![[r#"
             error line 1, column 3: "one" is not a value
-        "#]]);
-        check(Format::Text, b"a\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a\n",
+            expect![[r#"
             error line 1, column 2: a value is missing
-        "#]]);
-        check(Format::Text, b"a 1 2 3\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a 1 2 3\n",
+            expect![[r#"
             error line 1, column 7: "3" after the time stamp
-        "#]]);
-        check(Format::Text, b"a 1 soon\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a 1 soon\n",
+            expect![[r#"
             error line 1, column 5: "soon" is not a time stamp
-        "#]]);
-        check(Format::Text, b"a{b=c} 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=c} 1\n",
+            expect![[r#"
             error line 1, column 5: the value of label "b" is not quoted
-        "#]]);
-        check(Format::Text, b"a{b=\"1\",b=\"2\"} 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=\"1\",b=\"2\"} 1\n",
+            expect![[r#"
             error line 1, column 14: label "b" stands there twice
-        "#]]);
-        check(Format::Text, b"a{b=\"1\"c=\"2\"} 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=\"1\"c=\"2\"} 1\n",
+            expect![[r#"
             error line 1, column 8: a comma or } is missing after the label
-        "#]]);
-        check(Format::Text, b"{b=\"1\"} 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"{b=\"1\"} 1\n",
+            expect![[r#"
             error line 1, column 7: a metric name is missing
-        "#]]);
-        check(Format::Text, b"a{b=\"\xff\"} 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=\"\xff\"} 1\n",
+            expect![[r#"
             error line 1, column 5: the quoted text is not UTF-8
-        "#]]);
-        check(Format::Text, b"a-b 1\n", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a-b 1\n",
+            expect![[r#"
             error line 1, column 2: "-b" in a metric name
-        "#]]);
-        check(Format::Text, b"a{b=\"c\\", expect![[r#"
+        "#]],
+        );
+        check(
+            Format::Text,
+            b"a{b=\"c\\",
+            expect![[r#"
             error line 1, column 5: the quoted text is not closed
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -15,6 +15,7 @@ use super::line::Format;
 use super::target::{Discovered, Health, Target, TargetSpec};
 use crate::clock;
 use crate::config::HttpClientConfig;
+use crate::hub::Hub;
 use crate::net::HttpClient;
 use crate::net::client::Ask;
 
@@ -32,20 +33,12 @@ pub struct Committed {
     pub source: u64,
     /// The time stamp of its samples.
     pub at: Timestamp,
+    /// Time between two scrapes of the target.
+    pub interval: Duration,
     /// The label sets that this target stores, where they differ from the last time.
     pub series: Option<Arc<Vec<Labels>>>,
     /// Whether the target changed between up and down.
     pub turned: bool,
-}
-
-/// What the manager tells the rest of the monitor, and what it counts.
-pub trait Observer: Send + Sync + 'static {
-    /// A scrape was committed.
-    fn committed(&self, committed: Committed);
-    /// A target is no longer scraped.
-    fn gone(&self, source: u64, at: Timestamp);
-    /// A scrape ended, well or badly.
-    fn scraped(&self, spec: &TargetSpec, scraped: &Scraped, took: Duration);
 }
 
 struct Running {
@@ -66,7 +59,7 @@ enum Stop {
 /// All targets that are scraped.
 pub struct Manager {
     db: Db,
-    observer: Arc<dyn Observer>,
+    hub: Arc<Hub>,
     next_source: AtomicU64,
     state: Mutex<State>,
 }
@@ -80,8 +73,8 @@ struct State {
 
 impl Manager {
     /// Nothing is scraped yet.
-    pub fn new(db: Db, observer: Arc<dyn Observer>) -> Manager {
-        Manager { db, observer, next_source: AtomicU64::new(1), state: Mutex::default() }
+    pub fn new(db: Db, hub: Arc<Hub>) -> Manager {
+        Manager { db, hub, next_source: AtomicU64::new(1), state: Mutex::default() }
     }
 
     /// Scrapes exactly what `discovered` names: goes on with what it knows, starts and ends the rest.
@@ -99,7 +92,10 @@ impl Manager {
                 _ => {
                     // An unchanged job keeps its client and so its open connections.
                     let kept = state.clients.get(&spec.pool).filter(|(config, _)| *config == spec.client);
-                    let client = match kept.map(|(_, client)| client.clone()).map_or_else(|| HttpClient::new(spec.client.clone()), Ok) {
+                    let client = match kept
+                        .map(|(_, client)| client.clone())
+                        .map_or_else(|| HttpClient::new(spec.client.clone()), Ok)
+                    {
                         Ok(client) => client,
                         Err(error) => {
                             errors.push(format!("job {:?}: {error}", spec.pool));
@@ -139,7 +135,7 @@ impl Manager {
             target: target.clone(),
             client,
             ingest: Some(Ingest::new(self.db.clone(), target.spec.ingest.clone())),
-            observer: self.observer.clone(),
+            hub: self.hub.clone(),
             up: None,
         };
         tokio::spawn(async move {
@@ -162,7 +158,8 @@ impl Manager {
 
     /// Ends all loops and waits for scrapes under way to commit or be given up.
     pub async fn shutdown(&self) {
-        let running = std::mem::take(&mut self.state.lock().expect("no panic while targets are locked").running);
+        let running =
+            std::mem::take(&mut self.state.lock().expect("no panic while targets are locked").running);
         for one in &running {
             let _ = one.stop.send(Stop::Shutdown);
         }
@@ -178,7 +175,7 @@ struct Loop {
     client: HttpClient,
     /// Away only while a thread of its own takes a big body in.
     ingest: Option<Ingest>,
-    observer: Arc<dyn Observer>,
+    hub: Arc<Hub>,
     up: Option<bool>,
 }
 
@@ -195,7 +192,8 @@ impl Loop {
                 () = tokio::time::sleep(clock::until(due)) => {}
             }
             let late = clock::now().since(due);
-            let at = if late <= LATENESS_MAX.min(self.target.spec.interval / 50) { due } else { clock::now() };
+            let at =
+                if late <= LATENESS_MAX.min(self.target.spec.interval / 50) { due } else { clock::now() };
             tokio::select! {
                 biased;
                 _ = stopped.changed() => break,
@@ -210,7 +208,7 @@ impl Loop {
             if let Err(error) = ingest.end(now) {
                 tracing::error!(target = %self.target.spec.url, "cannot mark the end of its series: {error}");
             }
-            self.observer.gone(self.source, now);
+            self.hub.gone(self.source, now);
         }
     }
 
@@ -231,7 +229,9 @@ impl Loop {
             timeout: spec.timeout,
         });
         let fetched = match asked.await {
-            Ok(answer) if answer.status.is_success() => Ok((answer.body, Format::of_content_type(&answer.content_type))),
+            Ok(answer) if answer.status.is_success() => {
+                Ok((answer.body, Format::of_content_type(&answer.content_type)))
+            }
             Ok(answer) => Err(format!("server returned HTTP status {}", answer.status)),
             Err(why) => Err(why),
         };
@@ -264,7 +264,13 @@ impl Loop {
         self.target.status().last_samples.saturating_mul(100) > INLINE_BYTES_MAX as u64
     }
 
-    fn note(&mut self, at: Timestamp, took: Duration, ingest: &Ingest, result: Result<Scraped, tradewatch_tsdb::Error>) {
+    fn note(
+        &mut self,
+        at: Timestamp,
+        took: Duration,
+        ingest: &Ingest,
+        result: Result<Scraped, tradewatch_tsdb::Error>,
+    ) {
         let spec = &self.target.spec;
         let scraped = match result {
             Ok(scraped) => scraped,
@@ -298,10 +304,11 @@ impl Loop {
                 status.metadata = Arc::new(ingest.metadata().clone());
             }
         });
-        self.observer.scraped(spec, &scraped, took);
-        self.observer.committed(Committed {
+        self.hub.scraped(spec, &scraped, took);
+        self.hub.committed(Committed {
             source: self.source,
             at,
+            interval: spec.interval,
             series: changed.then(|| Arc::new(ingest.series().cloned().collect())),
             turned,
         });

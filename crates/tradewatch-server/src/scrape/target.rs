@@ -198,7 +198,12 @@ fn add_target(
     }
 }
 
-fn finish_target(job: &ScrapeConfig, folder: &Path, mut labels: LabelMap, discovered: Labels) -> Result<TargetSpec, String> {
+fn finish_target(
+    job: &ScrapeConfig,
+    folder: &Path,
+    mut labels: LabelMap,
+    discovered: Labels,
+) -> Result<TargetSpec, String> {
     let address = labels.get("__address__").cloned().ok_or("relabelling left no address")?;
     if address.contains('/') {
         return Err(format!("{address:?} is not host:port"));
@@ -234,7 +239,11 @@ fn finish_target(job: &ScrapeConfig, folder: &Path, mut labels: LabelMap, discov
         url,
         interval,
         timeout,
-        body_bytes_max: job.body_size_limit.map(|size| size.0).filter(|size| *size > 0).unwrap_or(BODY_BYTES_MAX),
+        body_bytes_max: job
+            .body_size_limit
+            .map(|size| size.0)
+            .filter(|size| *size > 0)
+            .unwrap_or(BODY_BYTES_MAX),
         compression: job.enable_compression.unwrap_or(true),
         client: HttpClientConfig::of_job(job, folder),
         ingest: IngestOptions {
@@ -282,7 +291,8 @@ mod tests {
 
     #[test]
     fn one_bad_target_does_not_cost_the_others() {
-        let found = found("scrape_configs:\n- job_name: j\n  static_configs:\n  - targets: ['http://a:1', 'b:2']\n");
+        let found =
+            found("scrape_configs:\n- job_name: j\n  static_configs:\n  - targets: ['http://a:1', 'b:2']\n");
         assert_eq!((found.targets.len(), found.errors.len()), (1, 1));
     }
 }

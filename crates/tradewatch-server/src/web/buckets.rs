@@ -81,10 +81,17 @@ mod tests {
             negative_buckets: vec![1.0],
             ..Histogram::default()
         };
-        let shown: Vec<_> = of(&histogram).into_iter().map(|b| (b.bounds, b.lower, b.upper, b.count)).collect();
+        let shown: Vec<_> =
+            of(&histogram).into_iter().map(|b| (b.bounds, b.lower, b.upper, b.count)).collect();
         assert_eq!(
             shown,
-            [(1, -2.0, -1.0, 1.0), (3, -0.001, 0.001, 2.0), (0, 0.5, 1.0, 1.0), (0, 1.0, 2.0, 2.0), (0, 4.0, 8.0, 4.0)]
+            [
+                (1, -2.0, -1.0, 1.0),
+                (3, -0.001, 0.001, 2.0),
+                (0, 0.5, 1.0, 1.0),
+                (0, 1.0, 2.0, 2.0),
+                (0, 4.0, 8.0, 4.0)
+            ]
         );
     }
 }

@@ -96,7 +96,10 @@ mod tests {
         assert!(!check(Method::POST, &[host, ("origin", "http://evil.example")], false));
         assert!(!check(Method::POST, &[host, ("origin", "null")], false));
         assert!(!check(Method::DELETE, &[host, ("sec-fetch-site", "cross-site")], false));
-        assert!(check(Method::GET, &[host, ("origin", "http://evil.example")], false), "reading is left to the browser's own rules");
+        assert!(
+            check(Method::GET, &[host, ("origin", "http://evil.example")], false),
+            "reading is left to the browser's own rules"
+        );
         assert!(!check(Method::GET, &[host, ("origin", "http://evil.example")], true), "a socket is not");
     }
 }

@@ -1,9 +1,18 @@
 //! HTTP: the Prometheus API, the parts of Alertmanager's, our own, and the pages.
 
+pub mod alertmanager;
+pub mod alerts;
 pub mod buckets;
+pub mod cardinality;
 pub mod guard;
 pub mod json;
+pub mod live;
 pub mod params;
+pub mod prometheus;
 pub mod respond;
+pub mod router;
+pub mod status;
+pub mod tradewatch;
+pub mod tree;
 pub mod ui;
 pub mod web_config;

@@ -14,14 +14,18 @@ pub struct Params(Vec<(String, String)>);
 impl Params {
     /// From a query string and, for a POST, its form.
     pub fn new(query: Option<&str>, form: Option<&[u8]>) -> Params {
-        let mut all: Vec<(String, String)> = form.map(|form| form_urlencoded::parse(form).into_owned().collect()).unwrap_or_default();
+        let mut all: Vec<(String, String)> =
+            form.map(|form| form_urlencoded::parse(form).into_owned().collect()).unwrap_or_default();
         all.extend(form_urlencoded::parse(query.unwrap_or("").as_bytes()).into_owned());
         Params(all)
     }
 
     /// The first value of `name`, unless it is empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of `name`.
@@ -56,7 +60,9 @@ impl Params {
         match text.parse::<usize>() {
             Ok(0) => Ok(usize::MAX),
             Ok(limit) => Ok(limit),
-            Err(_) => Err(ApiError::bad_data(format!("invalid parameter \"limit\": {text:?} is not a number of items"))),
+            Err(_) => Err(ApiError::bad_data(format!(
+                "invalid parameter \"limit\": {text:?} is not a number of items"
+            ))),
         }
     }
 
@@ -86,7 +92,8 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
         }
         return Ok(Timestamp::from_secs_f64(seconds));
     }
-    let parsed: jiff::Timestamp = text.parse().map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))?;
+    let parsed: jiff::Timestamp =
+        text.parse().map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))?;
     Ok(Timestamp::from_millis(parsed.as_millisecond()))
 }
 
@@ -95,7 +102,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let millis = match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds.abs() < 9.2e12 => (seconds * 1000.0) as i64,
         Ok(_) => return Err(format!("{text:?} is too long a duration")),
-        Err(_) => parse_duration_ms(text).map_err(|_| format!("cannot parse {text:?} to a valid duration"))?,
+        Err(_) => {
+            parse_duration_ms(text).map_err(|_| format!("cannot parse {text:?} to a valid duration"))?
+        }
     };
     u64::try_from(millis).map(Duration::from_millis).map_err(|_| format!("{text:?} is negative"))
 }

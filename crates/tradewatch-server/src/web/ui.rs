@@ -1,7 +1,9 @@
 //! The pages, embedded in the binary.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 /// Path below `ui/dist` and content.
@@ -16,15 +18,16 @@ pub fn serve(uri: &Uri, headers: &HeaderMap) -> Response {
     let find = |wanted: &str| FILES.iter().find(|(name, _)| *name == wanted);
     let is_file = path.rsplit('/').next().is_some_and(|last| last.contains('.'));
     let Some((name, bytes)) = find(path).or_else(|| if is_file { None } else { find("index.html") }) else {
-        if FILES.is_empty() && !is_file {
-            return "tradewatch: this build has no pages; the API is under /api/v1\n".into_response();
-        }
         return (StatusCode::NOT_FOUND, "there is no such file\n").into_response();
     };
     let etag = format!("\"{:016x}\"", fnv(bytes));
-    let fresh = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| known.contains(&etag));
-    let mut response =
-        if fresh { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, *bytes).into_response() };
+    let fresh =
+        headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| known.contains(&etag));
+    let mut response = if fresh {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        (StatusCode::OK, *bytes).into_response()
+    };
     let own = response.headers_mut();
     own.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
     own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -50,5 +53,7 @@ fn content_type(name: &str) -> &'static str {
 
 /// FNV-1a: tells versions of a file apart, nothing more.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

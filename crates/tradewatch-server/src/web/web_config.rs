@@ -73,7 +73,8 @@ impl WebConfig {
     /// File, line and column, or the file that cannot be used.
     pub fn load(path: &Path) -> Result<WebConfig, Error> {
         let text = config::read_limited(path)?;
-        let file: File = if text.trim().is_empty() { File::default() } else { config::from_yaml(&text, path)? };
+        let file: File =
+            if text.trim().is_empty() { File::default() } else { config::from_yaml(&text, path)? };
         let wrong = |what: String| Error::config(format!("{}: {what}", path.display()));
         let folder = path.parent().unwrap_or(Path::new("."));
         let tls = match &file.tls_server_config {
@@ -90,7 +91,10 @@ impl WebConfig {
                     (tls.curve_preferences.is_some(), "curve_preferences"),
                 ] {
                     if set {
-                        tracing::warn!("{}: tls_server_config.{name} has no effect; TLS 1.2 and 1.3 are spoken", path.display());
+                        tracing::warn!(
+                            "{}: tls_server_config.{name} has no effect; TLS 1.2 and 1.3 are spoken",
+                            path.display()
+                        );
                     }
                 }
                 let (needs_ca, require) = match tls.client_auth_type.as_str() {
@@ -105,7 +109,10 @@ impl WebConfig {
                 };
                 let ca = tls.client_ca_file.as_deref().filter(|_| needs_ca);
                 if needs_ca && ca.is_none() {
-                    return Err(wrong(format!("client_auth_type {} needs client_ca_file", tls.client_auth_type)));
+                    return Err(wrong(format!(
+                        "client_auth_type {} needs client_ca_file",
+                        tls.client_auth_type
+                    )));
                 }
                 Some(Arc::new(tls::server(folder, &tls.cert_file, &tls.key_file, ca, require)?))
             }
@@ -113,7 +120,9 @@ impl WebConfig {
         for (user, hash) in &file.basic_auth_users {
             let hash = hash.expose();
             if !(hash.len() == 60 && hash.starts_with("$2")) {
-                return Err(wrong(format!("basic_auth_users: the password of {user:?} is not a bcrypt hash")));
+                return Err(wrong(format!(
+                    "basic_auth_users: the password of {user:?} is not a bcrypt hash"
+                )));
             }
         }
         let _ = file.http_server_config.http2; // HTTP/1.1 is spoken either way.

@@ -130,9 +130,9 @@ impl Error {
 #[derive(Debug)]
 pub enum Database {
     /// A file, or memory shared by name.
-    Sqlite(sqlite::Sqlite),
+    Sqlite(Box<sqlite::Sqlite>),
     /// A server.
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
 }
 
 impl Database {
@@ -144,11 +144,11 @@ impl Database {
         let url = options.url.as_str();
         if let Some(path) = url.strip_prefix("sqlite:") {
             let busy = Duration::from_millis(options.busy_timeout_ms);
-            return Ok(Database::Sqlite(sqlite::Sqlite::new(path, busy, options.durable)));
+            return Ok(Database::Sqlite(Box::new(sqlite::Sqlite::new(path, busy, options.durable))));
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let timeout = Duration::from_millis(options.call_timeout_ms);
-            return postgres::Postgres::new(url, timeout, net).map(Database::Postgres);
+            return Ok(Database::Postgres(Box::new(postgres::Postgres::new(url, timeout, net)?)));
         }
         Err(Error::Url { url: url.to_owned() })
     }

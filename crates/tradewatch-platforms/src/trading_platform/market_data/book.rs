@@ -207,7 +207,10 @@ impl Book {
     /// What must change so that every symbol of `held` and nothing that was only held before is followed.
     pub fn plan(&self, held: &BTreeSet<String>) -> (Vec<String>, Vec<String>) {
         let more = held.iter().filter(|symbol| !self.entries.contains_key(*symbol)).cloned();
-        let less = self.entries.iter().filter(|(symbol, entry)| entry.reason == Reason::Held && !held.contains(*symbol));
+        let less = self
+            .entries
+            .iter()
+            .filter(|(symbol, entry)| entry.reason == Reason::Held && !held.contains(*symbol));
         (more.collect(), less.map(|(symbol, _)| symbol.clone()).collect())
     }
 }

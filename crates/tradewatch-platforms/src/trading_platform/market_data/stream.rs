@@ -115,7 +115,8 @@ async fn open(state: &State, url: &str) -> Result<Socket, String> {
 
 async fn expect_success(socket: &mut Socket, word: &str) -> Result<(), String> {
     loop {
-        let frame = socket.next().await.ok_or("closed during the greeting")?.map_err(|error| error.to_string())?;
+        let frame =
+            socket.next().await.ok_or("closed during the greeting")?.map_err(|error| error.to_string())?;
         let ws::Message::Text(text) = frame else { continue };
         for message in wire::decode_json(&text).map_err(|error| error.to_string())? {
             match message {
@@ -222,7 +223,8 @@ impl<'s> Connection<'s> {
     }
 
     fn messages(&mut self, text: &str) -> Result<(), String> {
-        let messages = wire::decode_json(text).map_err(|error| format!("a frame that is no message: {error}"))?;
+        let messages =
+            wire::decode_json(text).map_err(|error| format!("a frame that is no message: {error}"))?;
         let received = self.state.clock.now();
         let mut quotes = false;
         for message in &messages {

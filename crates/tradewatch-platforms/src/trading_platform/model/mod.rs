@@ -21,6 +21,18 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The strategy that the platform trades.
 pub const STRATEGY: &str = "alpha_baseline";
 
+/// The models that come with the platform: version and the seed of the history that each was trained on.
+pub const TRAINED: [(u32, u64); 2] = [(1, 20_251_020), (2, 20_251_103)];
+
+/// The file of a model that comes with the platform, as `tradewatch model train` wrote it.
+pub fn shipped(version: u32) -> Option<&'static str> {
+    match version {
+        1 => Some(include_str!("../../../../../platforms/trading-platform/models/alpha_baseline-v1.model")),
+        2 => Some(include_str!("../../../../../platforms/trading-platform/models/alpha_baseline-v2.model")),
+        _ => None,
+    }
+}
+
 /// How well a model did on rows that it was not trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Holdout {
@@ -239,6 +251,20 @@ mod tests {
             intercept: 1.0,
             inputs: vec![Input { name: "return_5_bps".into(), mean: 1.0, scale: 2.0, coefficient: -3.0 }],
         }
+    }
+
+    #[test]
+    fn training_again_gives_the_shipped_files() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../platforms/trading-platform/models");
+        for (version, seed) in TRAINED {
+            let file = train(version, seed).to_file();
+            // UPDATE_EXPECT=1 writes them anew.
+            expect_test::expect_file![format!("{folder}/alpha_baseline-v{version}.model")].assert_eq(&file);
+            let shipped = Model::from_file(shipped(version).expect("shipped").as_bytes()).expect("whole");
+            assert_eq!(shipped.version, version);
+            assert!(shipped.holdout.score_ratio > shipped.holdout.base_ratio, "{:?}", shipped.holdout);
+        }
+        assert_eq!(shipped(3), None);
     }
 
     #[test]

@@ -1,0 +1,164 @@
+//! The short text of a notification: fit for a phone, complete enough to act on.
+
+use jiff::tz::TimeZone;
+use tradewatch_tsdb::Timestamp;
+
+use crate::alert::Severity;
+use crate::notify::{Message, MessageAlert};
+
+/// What the text needs beyond the message.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The time of sending.
+    pub now: Timestamp,
+    /// The zone in which times are shown.
+    pub zone: TimeZone,
+    /// Its name as people say it, for example `New York`.
+    pub zone_name: String,
+    /// The venue's session, for example `session open (XNYS)`.
+    pub session: Option<String>,
+    /// From the fault to now, where it is known.
+    pub detected_in: Option<std::time::Duration>,
+    /// Names of alerts that this one holds back.
+    pub held_back: Vec<String>,
+    /// Columns; the time stands at the right edge of the first line. 0 puts it behind the title.
+    pub width: usize,
+    /// The attempt; a repeat says so.
+    pub attempt: u32,
+}
+
+impl Context {
+    /// UTC, without session or width.
+    pub fn utc(now: Timestamp) -> Context {
+        Context {
+            now,
+            zone: TimeZone::UTC,
+            zone_name: "UTC".to_owned(),
+            session: None,
+            detected_in: None,
+            held_back: Vec::new(),
+            width: 0,
+            attempt: 1,
+        }
+    }
+
+    fn clock(&self, at: Timestamp) -> String {
+        let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else { return at.to_string() };
+        let local = instant.to_zoned(self.zone.clone());
+        let today = jiff::Timestamp::from_millisecond(self.now.as_millis())
+            .is_ok_and(|now| now.to_zoned(self.zone.clone()).date() == local.date());
+        local.strftime(if today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
+    }
+}
+
+/// Alerts of one message that are named one by one.
+const NAMED_MAX: usize = 5;
+
+/// The text of a message, four lines for a single alert.
+pub fn phone(message: &Message, context: &Context) -> String {
+    let Some(first) = message.alerts.first() else { return String::new() };
+    let mut lines = vec![headline(message, first, context)];
+    lines.extend(first.annotations.get("description").filter(|text| !text.is_empty()).cloned());
+    let links = links(message, first);
+    if !links.is_empty() {
+        lines.push(links);
+    }
+    lines.push(footer(message, first, context));
+    lines.join("\n")
+}
+
+fn headline(message: &Message, first: &MessageAlert, context: &Context) -> String {
+    let word = match (message.is_firing(), first.severity()) {
+        (false, _) => "RESOLVED",
+        (true, Severity::Critical) => "CRITICAL",
+        (true, Severity::High) => "HIGH",
+        (true, Severity::Warning) => "WARNING",
+        (true, Severity::Info) => "INFO",
+    };
+    let name = first.labels.get("alertname").map_or("alert", String::as_str);
+    let summary = first.annotations.get("summary").filter(|text| !text.is_empty());
+    let title = match summary {
+        Some(summary) => format!("{word}  {name} — {summary}"),
+        None => format!("{word}  {name}"),
+    };
+    let mut right = format!("{} {}", context.clock(context.now), context.zone_name);
+    if let Some(session) = &context.session {
+        right += &format!(", {session}");
+    }
+    let used = title.chars().count() + right.chars().count();
+    let gap = context.width.saturating_sub(used).max(3);
+    format!("{title}{}{right}", " ".repeat(gap))
+}
+
+fn links(message: &Message, first: &MessageAlert) -> String {
+    let link =
+        |names: &[&str]| names.iter().find_map(|name| first.annotations.get(*name)).filter(|l| !l.is_empty());
+    let mut parts = Vec::new();
+    if let Some(runbook) = link(&["runbook_url", "runbook"]) {
+        let begin = first
+            .annotations
+            .get("first_check")
+            .map_or_else(|| "Runbook ".to_owned(), |check| format!("First: {check} "));
+        parts.push(format!("{begin}→ {runbook}"));
+    }
+    if let Some(dashboard) = link(&["dashboard_url", "dashboard"]) {
+        parts.push(format!("See it → {dashboard}"));
+    }
+    if message.is_firing() && !message.external_url.is_empty() {
+        let base = message.external_url.trim_end_matches('/');
+        parts.push(format!("Acknowledge or silence → {base}/alerts?alert={}", first.fingerprint));
+    }
+    parts.join("   ")
+}
+
+fn footer(message: &Message, first: &MessageAlert, context: &Context) -> String {
+    let parse =
+        |text: &str| text.parse().ok().map(|at: jiff::Timestamp| Timestamp::from_millis(at.as_millisecond()));
+    let mut parts = Vec::new();
+    if let Some(since) = parse(&first.starts_at) {
+        match parse(&first.ends_at).filter(|_| !first.is_firing()) {
+            Some(end) => parts.push(format!(
+                "From {} to {} ({})",
+                context.clock(since),
+                context.clock(end),
+                short(end.since(since))
+            )),
+            None => parts.push(format!("Since {}", context.clock(since))),
+        }
+    }
+    if let Some(took) = context.detected_in {
+        parts.push(format!("detected in {:.1} s", took.as_secs_f64()));
+    }
+    let total = message.alerts.len() + message.truncated_alerts;
+    if total > 1 {
+        let others = message.alerts.iter().skip(1).filter_map(|alert| {
+            let name = alert.labels.get("alertname")?;
+            let what =
+                ["symbol", "service", "instance", "job"].iter().find_map(|label| alert.labels.get(*label));
+            let name = what.map_or_else(|| name.clone(), |what| format!("{name} {what}"));
+            Some(if alert.is_firing() || !message.is_firing() { name } else { format!("{name} resolved") })
+        });
+        let mut others: Vec<String> = others.take(NAMED_MAX).collect();
+        if total - 1 > others.len() {
+            others.push(format!("{} more", total - 1 - others.len()));
+        }
+        parts.push(format!("group of {total} ({})", others.join(", ")));
+    }
+    if !context.held_back.is_empty() {
+        parts.push(format!("{} held back", context.held_back.join(", ")));
+    }
+    if context.attempt > 1 {
+        parts.push(format!("attempt {}", context.attempt));
+    }
+    parts.join(" · ")
+}
+
+/// `42 s`, `3 min 5 s`, `2 h 10 min`.
+fn short(duration: std::time::Duration) -> String {
+    let secs = duration.as_secs();
+    match (secs / 3600, secs / 60 % 60, secs % 60) {
+        (0, 0, _) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

@@ -1,0 +1,8 @@
+//! What the crate does as seen from outside: texts in, texts out, and laws that hold for any input.
+
+mod errors;
+mod fuzz;
+mod limits;
+mod print;
+mod query;
+mod support;

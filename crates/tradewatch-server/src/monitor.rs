@@ -1,0 +1,355 @@
+//! The parts of a running monitor, wired together, and the one way to change its configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tradewatch_alert::route;
+use tradewatch_tsdb::{Db, Timestamp};
+
+use crate::annotations::Annotations;
+use crate::clock;
+use crate::config::Config;
+use crate::dashboards::Dashboards;
+use crate::error::Error;
+use crate::hub::{Event, Hub};
+use crate::notify::{Notifier, Outside};
+use crate::options::Options;
+use crate::query::Queries;
+use crate::rules::{self, Around, Message, Runner, Shared};
+use crate::scrape::manager::Manager;
+use crate::scrape::target;
+use crate::telemetry::{Own, StoreFigures};
+use crate::web::web_config::WebConfig;
+
+/// How often target files are looked at.
+const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
+/// How often dashboard files are looked at.
+const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
+/// How often the store cuts its log and drops what is past retention.
+const COMPACT_EVERY: Duration = Duration::from_secs(60);
+
+/// The outcome of the last reload.
+#[derive(Clone, Debug)]
+pub struct ConfigStatus {
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// The last success.
+    pub at: Timestamp,
+    /// What was wrong, if it failed.
+    pub error: String,
+    /// What is in force and has no effect, or was left out.
+    pub warnings: Vec<String>,
+}
+
+/// A running monitor.
+pub struct Monitor {
+    /// What it was started with.
+    pub options: Options,
+    /// The store.
+    pub db: Db,
+    /// Queries on it.
+    pub queries: Queries,
+    /// Its own metrics.
+    pub own: Arc<Own>,
+    /// Who hears of what.
+    pub hub: Arc<Hub>,
+    /// The targets.
+    pub scrapes: Manager,
+    /// The rule groups.
+    pub groups: Shared,
+    /// Notifications.
+    pub notifier: Arc<Notifier>,
+    /// Dashboard files.
+    pub dashboards: Dashboards,
+    /// Marks on charts.
+    pub annotations: Annotations,
+    /// Users and TLS.
+    pub web: WebConfig,
+    /// When it started.
+    pub started: Timestamp,
+    /// Where people reach it.
+    pub external_url: String,
+    /// Somebody asked over HTTP that the process ends.
+    pub quit: Notify,
+    /// Turns true when the monitor stops.
+    pub stop: watch::Receiver<bool>,
+    config: RwLock<Arc<Config>>,
+    status: Mutex<ConfigStatus>,
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// Everything that a configuration consists of, read and checked.
+pub struct Loaded {
+    config: Config,
+    routes: route::Config,
+    groups: Vec<tradewatch_alert::rules::Group>,
+    outside: Outside,
+    warnings: Vec<String>,
+    /// Broken rules, left out.
+    broken: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads all files that `options` names.
+    ///
+    /// # Errors
+    /// One line for each thing that makes the configuration unusable as a whole.
+    pub fn read(options: &Options) -> Result<Loaded, Error> {
+        let config = match &options.config_file {
+            Some(path) => Config::load(path)?,
+            None => Config::empty(),
+        };
+        let mut warnings = config.warnings.clone();
+        let mut routes = match &options.alertmanager_file {
+            None => route::Config::terminal(),
+            Some(path) => {
+                let text = crate::config::read_limited(path)?;
+                let (routes, found) =
+                    route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
+                        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                        Error::config(lines.join("\n"))
+                    })?;
+                warnings.extend(found.iter().map(ToString::to_string));
+                routes
+            }
+        };
+        if options.terminal_always {
+            routes.add_terminal();
+        }
+        let mut files: Vec<PathBuf> = config.rule_files.clone();
+        files.extend(options.rule_files.iter().cloned());
+        let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
+        let mut broken = unreadable;
+        for error in errors {
+            if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }
+        }
+        let outside = Outside::of(&config)?;
+        Ok(Loaded { config, routes, groups, outside, warnings, broken })
+    }
+}
+
+impl Monitor {
+    /// Wires all parts and starts their tasks; they end when `stop` turns true.
+    ///
+    /// # Errors
+    /// A file in the data directory cannot be opened.
+    pub fn start(
+        options: Options,
+        db: Db,
+        loaded: Loaded,
+        web: WebConfig,
+        external_url: String,
+        stop: watch::Receiver<bool>,
+        tasks: &mut tokio::task::JoinSet<()>,
+    ) -> Result<Arc<Monitor>, Error> {
+        let started = clock::now();
+        let own = Arc::new(Own::new(started).map_err(|error| Error::internal(error.to_string()))?);
+        let queries = Queries::new(db.clone(), options.query.clone(), own.clone());
+        let (to_rules, inbox) = mpsc::unbounded_channel();
+        let hub = Arc::new(Hub::new(own.clone(), to_rules.clone()));
+        let groups = Shared::default();
+        let (told, hears) = mpsc::unbounded_channel();
+        let runner = Runner::new(queries.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
+        let notifier =
+            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
+        let monitor = Arc::new(Monitor {
+            scrapes: Manager::new(db.clone(), hub.clone()),
+            dashboards: Dashboards::new(options.dashboards.clone()),
+            annotations: Annotations::open(options.data_dir.as_deref())?,
+            options,
+            db,
+            queries,
+            own,
+            hub,
+            groups,
+            notifier,
+            web,
+            started,
+            external_url,
+            quit: Notify::new(),
+            stop: stop.clone(),
+            config: RwLock::new(Arc::new(Config::empty())),
+            status: Mutex::new(ConfigStatus {
+                ok: true,
+                at: started,
+                error: String::new(),
+                warnings: Vec::new(),
+            }),
+            reloading: tokio::sync::Mutex::new(()),
+        });
+        tasks.spawn(runner.run(stop.clone()));
+        tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
+        tasks.spawn(monitor.clone().maintain(stop));
+        monitor.apply(loaded);
+        Ok(monitor)
+    }
+
+    /// The configuration that is in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().expect("no panic while the configuration is locked").clone()
+    }
+
+    /// The outcome of the last reload.
+    pub fn config_status(&self) -> ConfigStatus {
+        self.status.lock().expect("no panic while the status is locked").clone()
+    }
+
+    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes.
+    ///
+    /// # Errors
+    /// What is wrong, one line each.
+    pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let monitor = self.clone();
+        let read = tokio::task::spawn_blocking(move || Loaded::read(&monitor.options)).await;
+        let read = read.unwrap_or_else(|error| {
+            Err(Error::internal(format!("reading the configuration broke off: {error}")))
+        });
+        let read = read.and_then(|loaded| match loaded.broken.is_empty() {
+            true => Ok(loaded),
+            false => Err(Error::config(loaded.broken.join("\n"))),
+        });
+        match read {
+            Ok(loaded) => {
+                self.apply(loaded);
+                tracing::info!("configuration reloaded");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!("reload refused, the configuration of before stays in force: {error}");
+                let mut status = self.status.lock().expect("no panic while the status is locked");
+                status.ok = false;
+                status.error = error.to_string();
+                self.own.metrics.config_last_reload_successful.set(0.0);
+                Err(error)
+            }
+        }
+    }
+
+    fn apply(&self, loaded: Loaded) {
+        let Loaded { config, routes, groups, outside, mut warnings, broken } = loaded;
+        for line in &broken {
+            tracing::error!("left out: {line}");
+        }
+        for line in &warnings {
+            tracing::warn!("{line}");
+        }
+        warnings.splice(0..0, broken);
+        let config = Arc::new(config);
+        *self.config.write().expect("no panic while the configuration is locked") = config.clone();
+        let external_labels = config.file.global.external_labels.iter();
+        let around = Around {
+            external_labels: external_labels.map(|(name, value)| (name.0.clone(), value.clone())).collect(),
+            external_url: self.external_url.clone(),
+            resend_delay: self.options.resend_delay,
+        };
+        self.notifier.configure(routes, outside);
+        self.hub.tell_rules(Message::Replace(groups, around));
+        for line in self.sync_targets() {
+            tracing::error!("{line}");
+            warnings.push(line);
+        }
+        let now = clock::now();
+        *self.status.lock().expect("no panic while the status is locked") =
+            ConfigStatus { ok: true, at: now, error: String::new(), warnings };
+        self.own.metrics.config_last_reload_successful.set(1.0);
+        self.own.metrics.config_last_reload_success_timestamp_seconds.set(now.as_secs_f64());
+    }
+
+    fn sync_targets(&self) -> Vec<String> {
+        self.scrapes.sync(target::discover(&self.config()))
+    }
+
+    /// Does what has to be done every so often.
+    async fn maintain(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut target_files = tokio::time::interval(TARGET_FILES_EVERY);
+        let mut dashboards = tokio::time::interval(DASHBOARDS_EVERY);
+        let mut sync = tokio::time::interval(self.options.sync_interval.max(Duration::from_millis(10)));
+        let mut compact = tokio::time::interval(COMPACT_EVERY);
+        let mut last_errors = Vec::new();
+        let mut synced = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => return,
+                _ = sync.tick() => {
+                    let db = self.db.clone();
+                    let result = tokio::task::spawn_blocking(move || db.sync()).await;
+                    // Said once when it begins, not every second.
+                    match result {
+                        Ok(Err(error)) if synced => {
+                            synced = false;
+                            tracing::error!("the store cannot be synced: {error}");
+                        }
+                        Ok(Ok(())) => synced = true,
+                        _ => {}
+                    }
+                }
+                _ = compact.tick() => {
+                    let db = self.db.clone();
+                    let now = clock::now();
+                    let _ = tokio::task::spawn_blocking(move || db.compact(now)).await;
+                }
+                _ = dashboards.tick() => {
+                    if self.dashboards.refresh() {
+                        self.hub.tell_pages(Event::Dashboards);
+                    }
+                }
+                _ = target_files.tick() => {
+                    if self.config().file.scrape_configs.iter().any(|job| !job.file_sd_configs.is_empty()) {
+                        let errors = self.sync_targets();
+                        if errors != last_errors {
+                            errors.iter().for_each(|line| tracing::error!("{line}"));
+                            last_errors = errors;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings the metrics that are read only when somebody looks up to date.
+    pub fn refresh_own(&self) {
+        let now = clock::now();
+        let stats = self.db.stats();
+        self.own.take_store(StoreFigures::of(&stats));
+        self.own.take_markets(&self.options.calendar, &self.options.mics, now);
+        let targets = self.scrapes.targets();
+        let up = targets.iter().filter(|target| target.status().health == target::Health::Up).count();
+        self.own.metrics.targets_current.set(targets.len() as f64);
+        self.own.metrics.targets_up_current.set(up as f64);
+        let (mut pending, mut firing) = (0, 0);
+        let groups = self.groups.lock().expect("no panic while groups are listed").clone();
+        for group in groups {
+            let group = group.lock();
+            for (_, _, alerts) in group.rules() {
+                pending +=
+                    alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Pending).count();
+                firing +=
+                    alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Firing).count();
+            }
+        }
+        self.own.metrics.alerts_pending_current.set(pending as f64);
+        self.own.metrics.alerts_firing_current.set(firing as f64);
+        self.notifier.refresh_own(now);
+    }
+
+    /// The runbook `name`, from the first folder that has it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn runbook(&self, name: &str) -> Result<String, Error> {
+        let missing = || Error::not_found(format!("there is no runbook {name:?}"));
+        let plain = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            && !name.starts_with('.');
+        if !plain {
+            return Err(missing());
+        }
+        let file = if name.ends_with(".md") { name.to_owned() } else { format!("{name}.md") };
+        let find = |folder: &PathBuf| std::fs::read_to_string(Path::new(folder).join(&file)).ok();
+        self.options.runbooks.iter().find_map(find).ok_or_else(missing)
+    }
+}

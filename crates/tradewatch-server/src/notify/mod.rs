@@ -1,0 +1,283 @@
+//! Delivery: what the notifier of the alert crate decides is written down, then sent.
+//!
+//! Nothing here is ever waited for by rules. A notification is in the ledger before it leaves; how it
+//! went is added when the receiver has answered. After a `kill -9` what was under way is sent once more,
+//! under the same key and with the next attempt number.
+
+mod outside;
+mod send;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tradewatch_alert::Alert;
+use tradewatch_alert::notify::{self as machine, Change, Delivery, Failure};
+use tradewatch_alert::route;
+use tradewatch_tsdb::Timestamp;
+
+use crate::clock;
+use crate::error::Error;
+use crate::hub::{Event, Hub};
+use crate::jsonl::JsonLines;
+use crate::options::Options;
+use crate::rules::Told;
+use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
+use send::Senders;
+
+pub use outside::Outside;
+
+/// The ledger is written anew when it has this many lines and four times what it holds.
+const LEDGER_LINES_MIN: usize = 20_000;
+/// Time that deliveries under way get when the monitor stops.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Delivers notifications.
+pub struct Notifier {
+    state: Mutex<State>,
+    wake: Notify,
+    own: Arc<Own>,
+    hub: Arc<Hub>,
+    senders: Mutex<Arc<Senders>>,
+    outside: Mutex<outside::Running>,
+    context: send::Context,
+    folder: PathBuf,
+}
+
+struct State {
+    machine: machine::Notifier,
+    ledger: JsonLines,
+    /// Lines that the last rewrite left.
+    base_lines: usize,
+    /// Whether the ledger took the last write.
+    writable: bool,
+}
+
+impl Notifier {
+    /// Opens the ledger in the data directory and goes on where it ends.
+    ///
+    /// # Errors
+    /// The ledger cannot be opened.
+    pub fn open(
+        options: &Options,
+        routes: &route::Config,
+        external_url: &str,
+        own: Arc<Own>,
+        hub: Arc<Hub>,
+        now: Timestamp,
+    ) -> Result<Arc<Notifier>, Error> {
+        let (mut ledger, changes) = match &options.data_dir {
+            None => (JsonLines::in_memory(), Vec::new()),
+            Some(folder) => JsonLines::open::<Change>(&folder.join("notifications.jsonl"))?,
+        };
+        let habits = machine::Options {
+            external_url: external_url.to_owned(),
+            seed: now.as_millis() as u64 ^ u64::from(std::process::id()) << 32,
+            ..machine::Options::default()
+        };
+        let mut machine = machine::Notifier::restore(Arc::new(routes.clone()), habits, changes, now);
+        let snapshot = machine.snapshot();
+        ledger.rewrite(snapshot.iter())?;
+        let base_lines = ledger.lines;
+        let folder = options
+            .alertmanager_file
+            .as_ref()
+            .and_then(|file| file.parent())
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        Ok(Arc::new(Notifier {
+            state: Mutex::new(State { machine, ledger, base_lines, writable: true }),
+            wake: Notify::new(),
+            outside: Mutex::new(outside::Running::new(own.clone())),
+            own,
+            hub,
+            senders: Mutex::default(),
+            context: send::Context {
+                terminal: options.terminal.clone(),
+                calendar: options.calendar.clone(),
+                mics: options.mics.clone(),
+            },
+            folder,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Puts routes and outside Alertmanagers in force.
+    pub fn configure(&self, routes: route::Config, outside: Outside) {
+        for line in Senders::check(&routes, &self.folder) {
+            tracing::error!("{line}");
+        }
+        *self.senders.lock().expect("no panic while senders are locked") =
+            Arc::new(Senders::new(&routes, &self.folder));
+        self.outside.lock().expect("no panic while outside is locked").replace(outside);
+        self.change(|machine, now| machine.reconfigure(Arc::new(routes), now));
+    }
+
+    /// Changes the machine, writes down what that changed, and has it looked at.
+    pub fn change<T>(&self, change: impl FnOnce(&mut machine::Notifier, Timestamp) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state.machine, clock::now());
+        state.write_down();
+        drop(state);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Reads the machine.
+    pub fn read<T>(&self, read: impl FnOnce(&machine::Notifier, Timestamp) -> T) -> T {
+        read(&self.state().machine, clock::now())
+    }
+
+    /// Takes alerts, from rules or from outside.
+    pub fn update(&self, alerts: &[Alert]) {
+        let refused = self.change(|machine, now| machine.update(now, alerts));
+        if refused > 0 {
+            tracing::error!("{refused} alerts refused: too many are held");
+        }
+        self.outside.lock().expect("no panic while outside is locked").tell(alerts);
+    }
+
+    /// Delivers until `stop`, then gives what is under way a moment to end.
+    pub async fn run(
+        self: Arc<Self>,
+        mut hears: mpsc::UnboundedReceiver<Told>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        loop {
+            self.drive();
+            let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
+            tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => break,
+                told = hears.recv() => match told {
+                    Some(told) => self.hear(told),
+                    None => break,
+                },
+                () = self.wake.notified() => {}
+                // At least a millisecond: a time that is due at once must not spin.
+                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+            }
+            while let Ok(told) = hears.try_recv() {
+                self.hear(told);
+            }
+        }
+        let deadline = Instant::now() + DRAIN_MAX;
+        while Instant::now() < deadline && self.state().machine.queued().iter().any(|queued| queued.in_flight)
+        {
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
+        }
+        let _ = self.state().ledger.sync();
+    }
+
+    fn hear(&self, told: Told) {
+        if !told.alerts.is_empty() {
+            self.update(&told.alerts);
+        }
+        if told.changed || !told.alerts.is_empty() {
+            self.hub.tell_pages(Event::Alerts);
+        }
+    }
+
+    /// Sends what is due.
+    fn drive(self: &Arc<Self>) {
+        let mut state = self.state();
+        let now = clock::now();
+        let deliveries = state.machine.poll(now);
+        let held_back =
+            if deliveries.is_empty() { HashMap::new() } else { send::held_back(&state.machine, now) };
+        // Before it is sent, it is written down.
+        state.write_down();
+        drop(state);
+        for delivery in deliveries {
+            let names = send::names_held_back(&delivery, &held_back);
+            tokio::spawn(self.clone().deliver(delivery, names));
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, delivery: Delivery, held_back: Vec<String>) {
+        let senders = self.senders.lock().expect("no panic while senders are locked").clone();
+        let result = senders.send(&delivery, &self.context, held_back).await;
+        let receiver = ReceiverName::intern(&delivery.receiver);
+        let note = |status| self.own.metrics.notifications_total.at((receiver, status)).inc();
+        match result {
+            Ok(()) => {
+                note(DeliveryStatus::Success);
+                if let Some(latency) = send::latency(&delivery.message, clock::now()) {
+                    self.own.metrics.notification_latency_seconds.observe_duration(latency);
+                }
+                self.change(|machine, now| machine.delivered(now, delivery.id));
+            }
+            Err(failure) => {
+                note(if failure.retriable { DeliveryStatus::Retry } else { DeliveryStatus::Error });
+                tracing::warn!(
+                    receiver = %delivery.receiver,
+                    attempt = delivery.attempt,
+                    "notification not delivered{}: {}",
+                    if failure.retriable { ", it is tried again" } else { "" },
+                    failure.reason
+                );
+                self.change(|machine, now| machine.failed(now, delivery.id, &failure));
+            }
+        }
+        self.hub.tell_pages(Event::Alerts);
+    }
+
+    /// Makes the ledger survive a loss of power.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.state().ledger.sync()
+    }
+
+    /// URLs of the outside Alertmanagers.
+    pub fn outside_urls(&self) -> Vec<String> {
+        self.outside.lock().expect("no panic while outside is locked").urls()
+    }
+
+    /// Brings the figures of the queue up to date.
+    pub fn refresh_own(&self, now: Timestamp) {
+        let state = self.state();
+        let queued = state.machine.queued();
+        let oldest = queued.iter().map(|queued| now.since(queued.created)).max().unwrap_or_default();
+        self.own.metrics.notifications_queued_current.set(queued.len() as f64);
+        self.own.metrics.notification_oldest_age_seconds.set(oldest.as_secs_f64());
+    }
+}
+
+impl State {
+    fn write_down(&mut self) {
+        let changes = self.machine.take_changes();
+        if changes.is_empty() {
+            return;
+        }
+        let full = self.ledger.lines > LEDGER_LINES_MIN && self.ledger.lines > self.base_lines * 4;
+        let result = if full || !self.writable {
+            // After a failed write the file lacks rows: the whole state goes in.
+            let snapshot = self.machine.snapshot();
+            let result = self.ledger.rewrite(snapshot.iter());
+            self.base_lines = snapshot.len();
+            result
+        } else {
+            self.ledger.append_all(&changes)
+        };
+        if let Err(error) = &result
+            && self.writable
+        {
+            tracing::error!("the ledger cannot be written, notifications go out all the same: {error}");
+        }
+        self.writable = result.is_ok();
+    }
+}
+
+/// A failure that may pass.
+fn passing(reason: impl Into<String>) -> Failure {
+    Failure { retriable: true, reason: reason.into(), retry_after: None }
+}
+
+/// A failure for good.
+fn final_failure(reason: impl Into<String>) -> Failure {
+    Failure { retriable: false, reason: reason.into(), retry_after: None }
+}

@@ -1,0 +1,437 @@
+//! Rule groups: evaluated when the scrape that feeds them commits, and at their interval at the latest.
+//!
+//! Each group runs on a thread of its own while it is evaluated, so that a slow one holds up none of the
+//! others. What an evaluation gives leaves only after its samples are in the log.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, Surroundings};
+use tradewatch_alert::{Alert, ConfigError};
+use tradewatch_promql::QueryValue;
+use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
+
+use crate::clock;
+use crate::query::{Overrides, Queries, When};
+use crate::scrape::manager::Committed;
+use crate::telemetry::{Own, RuleGroup};
+
+/// Two evaluations of a group are at least this far apart: scrapes of one second commit within a few
+/// milliseconds of each other, and one evaluation serves them all.
+const SPACING_MIN: Duration = Duration::from_millis(20);
+
+/// A new group is first evaluated after this time, when each target had its first scrape: before that
+/// every `absent()` would fire.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
+
+/// What rules hear and are told.
+#[derive(Debug)]
+pub enum Message {
+    /// A scrape was committed.
+    Committed(Committed),
+    /// A target is gone.
+    Gone {
+        /// Which.
+        source: u64,
+    },
+    /// New rule files are in force.
+    Replace(Vec<Group>, Around),
+    /// A group was evaluated.
+    Done(u64, Duration, Box<Evaluation>),
+}
+
+/// What changes with the configuration and rules need.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// `external_labels`.
+    pub external_labels: BTreeMap<String, String>,
+    /// Where the monitor is reached.
+    pub external_url: String,
+    /// A firing alert is told again after this time.
+    pub resend_delay: Duration,
+}
+
+/// What comes out of evaluations.
+#[derive(Debug)]
+pub struct Told {
+    /// Firing and resolved alerts, new or due again.
+    pub alerts: Vec<Alert>,
+    /// Whether a state changed: pages want to know.
+    pub changed: bool,
+}
+
+/// The running groups, for the API.
+pub type Shared = Arc<Mutex<Vec<Arc<Shown>>>>;
+
+/// A running group, and how often it is fed.
+#[derive(Debug)]
+pub struct Shown {
+    group: Mutex<Group>,
+    fed_every: Mutex<Option<Duration>>,
+}
+
+impl Shown {
+    fn new(group: Group) -> Shown {
+        Shown { group: Mutex::new(group), fed_every: Mutex::default() }
+    }
+
+    /// The group; held while it is evaluated.
+    pub fn lock(&self) -> MutexGuard<'_, Group> {
+        // A panic in one rule must not take the group from the pages.
+        self.group.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// The interval of the slowest target that feeds it; `None` if none does.
+    pub fn fed_every(&self) -> Option<Duration> {
+        *self.fed_every.lock().expect("nothing can panic while this is locked")
+    }
+}
+
+/// Parses rule files; what is broken is left out and told.
+pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
+    let (mut groups, mut errors, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        let shown = path.display().to_string();
+        match crate::config::read_limited(path) {
+            Err(error) => unreadable.push(error.to_string()),
+            Ok(text) => {
+                let (file, found) = RuleFile::parse(&shown, &text);
+                errors.extend(found);
+                groups.extend(
+                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
+                );
+            }
+        }
+    }
+    (groups, errors, unreadable)
+}
+
+/// Answers rules from the store.
+pub fn surroundings(queries: &Queries, around: &Around) -> Surroundings {
+    let asked = queries.clone();
+    let query = Arc::new(move |expr: &tradewatch_promql::Expr, at: Timestamp| {
+        let result =
+            asked.run_here(expr, When::At(at), Overrides::default()).map_err(|error| error.to_string())?;
+        let vector = match result.value {
+            QueryValue::Vector(samples) => {
+                samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()
+            }
+            QueryValue::Scalar { value, .. } => vec![(Labels::empty(), Value::Float(value))],
+            _ => return Err("rule result is not a vector or scalar".to_owned()),
+        };
+        Ok(Answer { vector, warnings: result.warnings, infos: result.infos })
+    });
+    Surroundings {
+        external_labels: around.external_labels.clone(),
+        external_url: around.external_url.clone(),
+        resend_delay: around.resend_delay,
+        stopwatch,
+        ..Surroundings::new(query, queries.db().clone())
+    }
+}
+
+fn stopwatch() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
+}
+
+struct Running {
+    /// Unique while the process lives: positions change with a reload.
+    id: u64,
+    group: Arc<Shown>,
+    label: RuleGroup,
+    interval: Duration,
+    selectors: Vec<Vec<Matcher>>,
+    /// Names that it records; groups that read them are fed by it.
+    writes: Vec<String>,
+    /// Under evaluation now.
+    busy: bool,
+    /// Something it reads was committed; since when.
+    fed_since: Option<Instant>,
+    last: Timestamp,
+    /// How long the last evaluation took.
+    took: Duration,
+}
+
+/// Evaluates all groups.
+pub struct Runner {
+    queries: Queries,
+    own: Arc<Own>,
+    shared: Shared,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    myself: mpsc::UnboundedSender<Message>,
+    told: mpsc::UnboundedSender<Told>,
+    around: Around,
+    running: Vec<Running>,
+    next_id: u64,
+    /// Per target: its label sets, and which groups they feed.
+    sources: HashMap<u64, Source>,
+}
+
+struct Source {
+    interval: Duration,
+    series: Arc<Vec<Labels>>,
+    feeds: HashSet<u64>,
+}
+
+impl Runner {
+    /// A runner without groups; its messages come through `inbox`.
+    pub fn new(
+        queries: Queries,
+        own: Arc<Own>,
+        shared: Shared,
+        (myself, inbox): (mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
+        told: mpsc::UnboundedSender<Told>,
+    ) -> Runner {
+        Runner {
+            queries,
+            own,
+            shared,
+            inbox,
+            myself,
+            told,
+            around: Around::default(),
+            running: Vec::new(),
+            next_id: 1,
+            sources: HashMap::new(),
+        }
+    }
+
+    /// Runs until `stop`, then until no group is under evaluation.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.start_due();
+            let wait = self.next_due().map_or(Duration::from_secs(3600), clock::until);
+            tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => break,
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Ok(message) = self.inbox.try_recv() {
+                self.take(message);
+            }
+        }
+        while self.running.iter().any(|one| one.busy) {
+            match self.inbox.recv().await {
+                Some(message @ Message::Done(..)) => self.take(message),
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Committed(committed) => self.committed(committed),
+            Message::Gone { source } => {
+                if let Some(gone) = self.sources.remove(&source) {
+                    self.feed(&gone.feeds);
+                    self.note_intervals();
+                }
+            }
+            Message::Replace(groups, around) => self.replace(groups, around),
+            Message::Done(id, took, evaluation) => self.done(id, took, *evaluation),
+        }
+    }
+
+    fn committed(&mut self, committed: Committed) {
+        let mut fed = HashSet::new();
+        if let Some(series) = committed.series {
+            let feeds = feeds_of(&self.running, &series);
+            // What vanished feeds its groups once more: they must see that it did.
+            if let Some(before) = self.sources.get(&committed.source) {
+                fed.extend(before.feeds.iter().copied());
+            }
+            let known =
+                self.sources.insert(committed.source, Source { interval: committed.interval, series, feeds });
+            let source = &self.sources[&committed.source];
+            if known.is_none_or(|known| known.feeds != source.feeds) {
+                self.note_intervals();
+            }
+        }
+        if let Some(source) = self.sources.get(&committed.source) {
+            fed.extend(source.feeds.iter().copied());
+        }
+        self.feed(&fed);
+    }
+
+    /// Tells each group how often it is fed.
+    fn note_intervals(&self) {
+        for one in &self.running {
+            let feeds = self.sources.values().filter(|source| source.feeds.contains(&one.id));
+            let slowest = feeds.map(|source| source.interval).max();
+            *one.group.fed_every.lock().expect("nothing can panic while this is locked") = slowest;
+        }
+    }
+
+    fn feed(&mut self, ids: &HashSet<u64>) {
+        for one in self.running.iter_mut().filter(|one| ids.contains(&one.id)) {
+            one.fed_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// When the next group has to be evaluated.
+    fn next_due(&self) -> Option<Timestamp> {
+        self.running.iter().filter(|one| !one.busy).map(due).min()
+    }
+
+    fn start_due(&mut self) {
+        let now = clock::now();
+        let (queries, around) = (&self.queries, &self.around);
+        for one in self.running.iter_mut().filter(|one| !one.busy) {
+            if due(one) > now {
+                continue;
+            }
+            // Strictly later than the last one, or its samples would be duplicates.
+            let at = now.max(one.last + Duration::from_millis(1));
+            one.last = at;
+            one.busy = true;
+            let fed = one.fed_since.take();
+            let surroundings = surroundings(queries, around);
+            let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
+            tokio::task::spawn_blocking(move || {
+                let began = Instant::now();
+                let evaluation = group.lock().evaluate(at, &surroundings);
+                let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
+                let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
+            });
+        }
+    }
+
+    fn done(&mut self, id: u64, lag: Duration, evaluation: Evaluation) {
+        if let Some(at) = self.running.iter().position(|one| one.id == id) {
+            let one = &mut self.running[at];
+            one.busy = false;
+            one.took = evaluation.rules.iter().map(|rule| rule.took).sum();
+            let failures = evaluation.rules.iter().filter(|rule| rule.error.is_some()).count();
+            let metrics = &self.own.metrics;
+            metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
+            metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
+            metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
+            metrics.rule_evaluation_lag_seconds.observe_duration(lag);
+            let writes = std::mem::take(&mut one.writes);
+            if evaluation.samples > 0 && !writes.is_empty() {
+                for other in self.running.iter_mut().filter(|other| other.id != id) {
+                    if other.selectors.iter().any(|selector| writes.iter().any(|name| names(selector, name)))
+                    {
+                        other.fed_since.get_or_insert_with(Instant::now);
+                    }
+                }
+            }
+            self.running[at].writes = writes;
+        }
+        self.tell(evaluation);
+    }
+
+    fn tell(&self, evaluation: Evaluation) {
+        for warning in &evaluation.warnings {
+            tracing::debug!("rules: {warning}");
+        }
+        if let Some(error) = &evaluation.store_error {
+            // Silence would be worse than a notification whose samples the disk refused.
+            tracing::error!("rules: the store cannot write, alerts are told all the same: {error}");
+        }
+        let changed = !evaluation.changes.is_empty();
+        if changed || !evaluation.alerts.is_empty() {
+            let _ = self.told.send(Told { alerts: evaluation.alerts, changed });
+        }
+    }
+
+    /// Puts new groups in the place of the old; state goes over where file and name are the same.
+    fn replace(&mut self, groups: Vec<Group>, around: Around) {
+        self.around = around;
+        let mut old: Vec<Running> = std::mem::take(&mut self.running);
+        for mut group in groups {
+            let same = |one: &Running| {
+                let before = one.group.lock();
+                before.file() == group.file() && before.name() == group.name()
+            };
+            let mut last = clock::now() + FIRST_AFTER;
+            if let Some(at) = old.iter().position(same) {
+                let before = old.swap_remove(at);
+                last = before.last;
+                let state = before.group.lock().clone();
+                group.inherit(state);
+            }
+            self.add(group, last);
+        }
+        let surroundings = surroundings(&self.queries, &self.around);
+        for gone in old {
+            let group = gone.group.lock().clone();
+            let now = clock::now().max(gone.last + Duration::from_millis(1));
+            self.tell(group.retire(now, &surroundings));
+        }
+        for source in self.sources.values_mut() {
+            source.feeds = feeds_of(&self.running, &source.series);
+        }
+        self.note_intervals();
+        let shared: Vec<_> = self.running.iter().map(|one| one.group.clone()).collect();
+        *self.shared.lock().expect("no panic while groups are listed") = shared;
+    }
+
+    fn add(&mut self, group: Group, last: Timestamp) {
+        let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
+        let metrics = &self.own.metrics;
+        metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
+        metrics.rule_group_interval_seconds.at((label,)).set(group.interval().as_secs_f64());
+        let mut writes: Vec<String> = group
+            .rules()
+            .filter(|(spec, ..)| !spec.is_alerting())
+            .map(|(spec, ..)| spec.name.clone())
+            .collect();
+        if group.rules().any(|(spec, ..)| spec.is_alerting()) {
+            writes.extend(["ALERTS".to_owned(), "ALERTS_FOR_STATE".to_owned()]);
+        }
+        self.running.push(Running {
+            id: self.next_id,
+            label,
+            interval: group.interval(),
+            selectors: group.selectors(),
+            writes,
+            group: Arc::new(Shown::new(group)),
+            busy: false,
+            fed_since: None,
+            last,
+            took: Duration::ZERO,
+        });
+        self.next_id += 1;
+    }
+}
+
+/// When a group has to be evaluated next: soon after it was fed, at its interval at the latest.
+///
+/// A group that takes long is not evaluated for more than half of the time.
+fn due(one: &Running) -> Timestamp {
+    let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
+    let spacing = if one.fed_since.is_some() { soon } else { one.interval };
+    one.last + spacing
+}
+
+fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {
+    let mut by_name: HashMap<&str, Vec<&Labels>> = HashMap::new();
+    for labels in series {
+        by_name.entry(labels.name().unwrap_or("")).or_default().push(labels);
+    }
+    let fed = |selector: &Vec<Matcher>| {
+        by_name
+            .iter()
+            .any(|(name, sets)| names(selector, name) && sets.iter().any(|labels| matches(selector, labels)))
+    };
+    running.iter().filter(|one| one.selectors.iter().any(fed)).map(|one| one.id).collect()
+}
+
+/// Whether the selector can take a series of this name.
+fn names(selector: &[Matcher], name: &str) -> bool {
+    selector.iter().all(|matcher| matcher.name() != "__name__" || matcher.matches(name))
+}
+
+fn matches(selector: &[Matcher], labels: &Labels) -> bool {
+    selector.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+}

@@ -1,0 +1,126 @@
+//! The Prometheus API: texts as Prometheus gives them.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_target_is_scraped_and_queries_are_answered() {
+    let (peer, _) = Peer::with_text(
+        "# HELP orders_total Orders handled.\n# TYPE orders_total counter\norders_total{side=\"buy\"} 3\norders_total{side=\"sell\"} 4.5\n",
+    )
+    .await;
+    let folder = Folder::new();
+    let server = start(options(&folder, &job(peer.addr, ""))).await;
+    until_query(&server, "orders_total", &[3.0, 4.5]).await;
+    until_query(&server, "up", &[1.0]).await;
+    until_query(&server, "scrape_samples_scraped", &[2.0]).await;
+    let instance = peer.addr.to_string();
+    let answer = get_json(
+        &server,
+        &format!("/api/v1/query?query={}&time=2000000000", encoded("sum(orders_total offset 5m)")),
+    )
+    .await;
+    assert_eq!(answer, json!({"status": "success", "data": {"resultType": "vector", "result": []}}));
+    let answer = get_json(&server, "/api/v1/query?query=vector(1.5)&time=1435781430.781").await;
+    assert_eq!(
+        answer["data"],
+        json!({"resultType": "vector", "result": [{"metric": {}, "value": [1435781430.781, "1.5"]}]})
+    );
+    let answer = get_json(&server, "/api/v1/query?query=%22text%22&time=1").await;
+    assert_eq!(answer["data"], json!({"resultType": "string", "result": [1, "text"]}));
+    let answer = get_json(&server, "/api/v1/query_range?query=1%2B1&start=0&end=20&step=10").await;
+    assert_eq!(
+        answer["data"],
+        json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[0, "2"], [10, "2"], [20, "2"]]}]})
+    );
+    let form = "query=orders_total%7Bside%3D%22buy%22%7D";
+    let headers = [("content-type", "application/x-www-form-urlencoded".to_owned())];
+    let posted = ask(Method::POST, &url(&server, "/api/v1/query"), &headers, form).await;
+    let posted: serde_json::Value = serde_json::from_slice(&posted.body).expect("JSON");
+    assert_eq!(
+        posted["data"]["result"][0]["metric"],
+        json!({"__name__": "orders_total", "instance": instance, "job": "gw", "side": "buy"})
+    );
+    let series = get_json(&server, "/api/v1/series?match[]=orders_total").await;
+    assert_eq!(series["data"].as_array().map(Vec::len), Some(2));
+    let labels = get_json(&server, "/api/v1/labels?match[]=orders_total").await;
+    assert_eq!(labels["data"], json!(["__name__", "instance", "job", "side"]));
+    let values = get_json(&server, "/api/v1/label/side/values").await;
+    assert_eq!(values["data"], json!(["buy", "sell"]));
+    let limited = get_json(&server, "/api/v1/label/side/values?limit=1").await;
+    assert_eq!(
+        (&limited["data"], &limited["warnings"]),
+        (&json!(["buy"]), &json!(["results truncated due to limit"]))
+    );
+    let metadata = get_json(&server, "/api/v1/metadata?metric=orders_total").await;
+    assert_eq!(
+        metadata["data"],
+        json!({"orders_total": [{"type": "counter", "help": "Orders handled.", "unit": ""}]})
+    );
+    let formatted = get_json(&server, "/api/v1/format_query?query=sum(up)by(job)").await;
+    assert_eq!(formatted["data"], json!("sum by (job) (up)"));
+    let targets = get_json(&server, "/api/v1/targets").await;
+    let target = &targets["data"]["activeTargets"][0];
+    assert_eq!(
+        (&target["health"], &target["scrapePool"], &target["lastError"]),
+        (&json!("up"), &json!("gw"), &json!(""))
+    );
+    assert_eq!(target["scrapeInterval"], json!("100ms"));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn errors_have_prometheus_form_and_status() {
+    let folder = Folder::new();
+    let server = start(options(&folder, "")).await;
+    for (path, status, kind, text) in [
+        ("/api/v1/query?query=up%7B", StatusCode::BAD_REQUEST, "bad_data", "invalid parameter \"query\""),
+        ("/api/v1/query", StatusCode::BAD_REQUEST, "bad_data", "invalid parameter \"query\""),
+        (
+            "/api/v1/query?query=up&time=soon",
+            StatusCode::BAD_REQUEST,
+            "bad_data",
+            "invalid parameter \"time\"",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=100000&step=1",
+            StatusCode::BAD_REQUEST,
+            "bad_data",
+            "11,000 points",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            StatusCode::BAD_REQUEST,
+            "bad_data",
+            "must not be before",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=1&step=0",
+            StatusCode::BAD_REQUEST,
+            "bad_data",
+            "zero or negative",
+        ),
+        ("/api/v1/series", StatusCode::BAD_REQUEST, "bad_data", "no match[] parameter provided"),
+        ("/api/v1/series?match[]=%7B%7D", StatusCode::BAD_REQUEST, "bad_data", "match[]"),
+        ("/api/v1/rules?type=other", StatusCode::BAD_REQUEST, "bad_data", "not supported value"),
+        ("/api/v1/nothing", StatusCode::NOT_FOUND, "not_found", "/api/v1/nothing"),
+    ] {
+        let answer = get(&server, path).await;
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).expect(path);
+        assert_eq!(
+            (answer.status, &body["status"], &body["errorType"]),
+            (status, &json!("error"), &json!(kind)),
+            "{path}"
+        );
+        assert!(body["error"].as_str().is_some_and(|error| error.contains(text)), "{path}: {body}");
+    }
+    assert_eq!(get(&server, "/-/healthy").await.status, StatusCode::OK);
+    assert_eq!(get(&server, "/-/ready").await.status, StatusCode::OK);
+    for path in ["config", "flags", "runtimeinfo", "buildinfo", "tsdb"] {
+        let body = get_json(&server, &format!("/api/v1/status/{path}")).await;
+        assert_eq!(body["status"], json!("success"), "{path}");
+    }
+    server.shutdown().await;
+}

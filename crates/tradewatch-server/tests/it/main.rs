@@ -1,0 +1,13 @@
+//! The monitor as a whole, over real sockets on free ports.
+#![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
+
+mod alerting;
+mod api;
+mod doors;
+mod hostile;
+mod live;
+mod pipeline;
+mod reload;
+mod restart;
+mod scraping;
+mod support;

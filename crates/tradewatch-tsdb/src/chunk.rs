@@ -1,0 +1,446 @@
+//! Chunks: runs of samples of one series and one kind, packed.
+//!
+//! Floats are packed as Gorilla does: the change of the change of the time stamp, and the XOR with the
+//! value before, each in few bits where nothing much happens. Appending is O(1) and never touches
+//! what was written. A chunk whose kind or start timestamp changes is closed and the next one begun, so
+//! that neither is stored per sample. Layout: `docs/formats/wal.md`.
+//!
+//! # Source
+//! Gorilla, VLDB 2015, §4.1; the bit widths are ours, chosen for milliseconds.
+
+use std::sync::Arc;
+
+use crate::bits::{BitReader, BitWriter, Bytes};
+use crate::histogram_codec;
+use crate::{Histogram, Sample, Timestamp, Value};
+
+/// A chunk is closed at this many samples: a query decodes whole chunks, memory pays per chunk.
+pub const CHUNK_SAMPLES_MAX: u32 = 360;
+/// A chunk of histograms is closed at this many bytes.
+pub const CHUNK_BYTES_MAX: usize = 16 * 1024;
+
+/// The kind of value in a chunk; the number stands on disk.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum ChunkKind {
+    /// XOR-packed floats.
+    Float = 1,
+    /// Histograms, each as the difference to the one before.
+    Histogram = 2,
+}
+
+/// A run of samples that does not change any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    pub kind: ChunkKind,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub count: u32,
+    /// The start timestamp that all its samples share.
+    pub start: Option<Timestamp>,
+    pub data: Box<[u8]>,
+}
+
+impl Chunk {
+    /// Whether any time of `start` to `end` lies within.
+    pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
+        self.first <= end && self.last >= start
+    }
+
+    /// Bytes of memory, headers included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Chunk>() + 2 * size_of::<usize>() + self.data.len()
+    }
+
+    /// Appends the samples from `start` to `end` to `out`.
+    ///
+    /// Stops early where the data is cut short, which a checksum has excluded before.
+    pub fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
+        if self.first >= start && self.last <= end {
+            out.reserve(self.count as usize);
+        }
+        let keep = |ts: Timestamp, value: Value, out: &mut Vec<Sample>| {
+            if ts >= start && ts <= end {
+                out.push(Sample { ts, value, start: self.start });
+            }
+            ts <= end
+        };
+        match self.kind {
+            ChunkKind::Float => {
+                let floats = Floats::new(self);
+                for (ts, value) in floats {
+                    if !keep(ts, Value::Float(value), out) {
+                        break;
+                    }
+                }
+            }
+            ChunkKind::Histogram => {
+                let histograms = Histograms { bytes: Bytes(&self.data), ts: 0, previous: None };
+                for (ts, value) in histograms.take(self.count as usize) {
+                    if !keep(ts, Value::Histogram(value), out) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The chunk that a series is writing.
+#[derive(Clone, Debug)]
+pub struct OpenChunk {
+    first: Timestamp,
+    last: Timestamp,
+    count: u32,
+    start: Option<Timestamp>,
+    delta: i64,
+    body: Body,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Float { bits: BitWriter, last: u64, leading: u32, significant: u32 },
+    Histogram { bytes: Vec<u8>, last: Arc<Histogram> },
+}
+
+impl OpenChunk {
+    /// Begins a chunk with its first sample.
+    pub fn new(sample: &Sample) -> OpenChunk {
+        let body = match &sample.value {
+            Value::Float(value) => {
+                let mut bits = BitWriter::default();
+                bits.push(value.to_bits(), 64);
+                Body::Float { bits, last: value.to_bits(), leading: 64, significant: 0 }
+            }
+            Value::Histogram(histogram) => {
+                let mut bytes = Vec::new();
+                crate::bits::put_zigzag(&mut bytes, sample.ts.as_millis());
+                histogram_codec::put(&mut bytes, histogram, None);
+                Body::Histogram { bytes, last: histogram.clone() }
+            }
+        };
+        OpenChunk { first: sample.ts, last: sample.ts, count: 1, start: sample.start, delta: 0, body }
+    }
+
+    /// Appends a newer sample; `false` if it belongs into a new chunk.
+    pub fn push(&mut self, sample: &Sample) -> bool {
+        if self.count >= CHUNK_SAMPLES_MAX || sample.start != self.start {
+            return false;
+        }
+        let delta = sample.ts.as_millis().wrapping_sub(self.last.as_millis());
+        match (&mut self.body, &sample.value) {
+            (Body::Float { bits, last, leading, significant }, Value::Float(value)) => {
+                push_time(bits, delta.wrapping_sub(self.delta));
+                push_value(bits, *last ^ value.to_bits(), leading, significant);
+                *last = value.to_bits();
+            }
+            (Body::Histogram { bytes, last }, Value::Histogram(histogram))
+                if bytes.len() < CHUNK_BYTES_MAX =>
+            {
+                crate::bits::put_zigzag(bytes, delta);
+                histogram_codec::put(bytes, histogram, Some(last));
+                *last = histogram.clone();
+            }
+            _ => return false,
+        }
+        self.delta = delta;
+        self.last = sample.ts;
+        self.count += 1;
+        true
+    }
+
+    /// The samples so far as a closed chunk.
+    pub fn seal(&self) -> Chunk {
+        let (kind, data) = match &self.body {
+            Body::Float { bits, .. } => (ChunkKind::Float, bits.as_bytes()),
+            Body::Histogram { bytes, .. } => (ChunkKind::Histogram, bytes.as_slice()),
+        };
+        let OpenChunk { first, last, count, start, .. } = *self;
+        Chunk { kind, first, last, count, start, data: data.into() }
+    }
+
+    /// The newest sample.
+    pub fn last_sample(&self) -> Sample {
+        let value = match &self.body {
+            Body::Float { last, .. } => Value::Float(f64::from_bits(*last)),
+            Body::Histogram { last, .. } => Value::Histogram(last.clone()),
+        };
+        Sample { ts: self.last, value, start: self.start }
+    }
+
+    pub fn first(&self) -> Timestamp {
+        self.first
+    }
+
+    pub fn last(&self) -> Timestamp {
+        self.last
+    }
+
+    /// Bytes of memory, reserves included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<OpenChunk>()
+            + match &self.body {
+                Body::Float { bits, .. } => bits.capacity(),
+                Body::Histogram { bytes, .. } => bytes.capacity(),
+            }
+    }
+}
+
+/// Widths of the change of the delta, behind one, two and three 1 bits and a 0; behind four follow 64 bits.
+const TIME_BITS: [u32; 3] = [7, 12, 20];
+
+fn push_time(bits: &mut BitWriter, change: i64) {
+    if change == 0 {
+        return bits.push(0, 1);
+    }
+    for (i, width) in TIME_BITS.iter().enumerate() {
+        let half = 1i64 << (width - 1);
+        if (-half..half).contains(&change) {
+            let ones = i as u32 + 1;
+            bits.push((1 << (ones + 1)) - 2, ones + 1);
+            return bits.push(change as u64, *width);
+        }
+    }
+    bits.push(0b1111, 4);
+    bits.push(change as u64, 64);
+}
+
+fn take_time(bits: &mut BitReader) -> Option<i64> {
+    let ones = bits.ones(4)?;
+    match ones {
+        0 => Some(0),
+        4 => Some(bits.take(64)? as i64),
+        _ => {
+            let width = TIME_BITS[ones as usize - 1];
+            let value = bits.take(width)?;
+            Some((value << (64 - width)) as i64 >> (64 - width))
+        }
+    }
+}
+
+/// `0`: the same value. `10`: the XOR fits the window of the one before. `11`: five bits of leading zeros,
+/// six bits of length less one, then that many bits.
+fn push_value(bits: &mut BitWriter, xor: u64, leading: &mut u32, significant: &mut u32) {
+    if xor == 0 {
+        return bits.push(0, 1);
+    }
+    let (lead, trail) = (xor.leading_zeros().min(31), xor.trailing_zeros());
+    let window_trail = 64u32.saturating_sub(*leading + *significant);
+    let needed = 64 - lead - trail;
+    // A window that has become much too wide costs more than the 11 bits of a new one.
+    let fits = *significant > 0 && lead >= *leading && trail >= window_trail && *significant <= needed + 11;
+    if fits {
+        bits.push(0b10, 2);
+        bits.push(xor >> window_trail, *significant);
+    } else {
+        (*leading, *significant) = (lead, needed);
+        bits.push(0b11, 2);
+        bits.push(u64::from(lead), 5);
+        bits.push(u64::from(needed - 1), 6);
+        bits.push(xor >> trail, needed);
+    }
+}
+
+fn take_value(bits: &mut BitReader, leading: &mut u32, significant: &mut u32) -> Option<u64> {
+    match bits.ones(2)? {
+        0 => return Some(0),
+        1 => {}
+        _ => {
+            *leading = bits.take(5)? as u32;
+            *significant = bits.take(6)? as u32 + 1;
+        }
+    }
+    // Neither holds in a chunk of ours: a window wider than the value, or used before it was set.
+    let trail = 64u32.checked_sub(*leading + *significant).filter(|_| *significant > 0)?;
+    Some(bits.take(*significant)? << trail)
+}
+
+struct Floats<'a> {
+    bits: BitReader<'a>,
+    left: u32,
+    is_first: bool,
+    ts: i64,
+    delta: i64,
+    value: u64,
+    leading: u32,
+    significant: u32,
+}
+
+impl Floats<'_> {
+    fn new(chunk: &Chunk) -> Floats<'_> {
+        let (ts, left) = (chunk.first.as_millis(), chunk.count);
+        let bits = BitReader::new(&chunk.data);
+        Floats { bits, left, is_first: true, ts, delta: 0, value: 0, leading: 0, significant: 0 }
+    }
+}
+
+impl Iterator for Floats<'_> {
+    type Item = (Timestamp, f64);
+
+    fn next(&mut self) -> Option<(Timestamp, f64)> {
+        self.left = self.left.checked_sub(1)?;
+        if self.is_first {
+            self.is_first = false;
+            self.value = self.bits.take(64)?;
+        } else {
+            self.delta = self.delta.wrapping_add(take_time(&mut self.bits)?);
+            self.ts = self.ts.wrapping_add(self.delta);
+            self.value ^= take_value(&mut self.bits, &mut self.leading, &mut self.significant)?;
+        }
+        Some((Timestamp::from_millis(self.ts), f64::from_bits(self.value)))
+    }
+}
+
+struct Histograms<'a> {
+    bytes: Bytes<'a>,
+    ts: i64,
+    previous: Option<Arc<Histogram>>,
+}
+
+impl Iterator for Histograms<'_> {
+    type Item = (Timestamp, Arc<Histogram>);
+
+    fn next(&mut self) -> Option<(Timestamp, Arc<Histogram>)> {
+        self.ts = self.ts.wrapping_add(self.bytes.zigzag()?);
+        let histogram = Arc::new(histogram_codec::take(&mut self.bytes, self.previous.as_deref())?);
+        self.previous = Some(histogram.clone());
+        Some((Timestamp::from_millis(self.ts), histogram))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::STALE_NAN;
+    use proptest::prelude::*;
+
+    fn pack(samples: &[Sample]) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let mut open: Option<OpenChunk> = None;
+        for sample in samples {
+            if let Some(chunk) = &mut open
+                && chunk.push(sample)
+            {
+                continue;
+            }
+            chunks.extend(open.replace(OpenChunk::new(sample)).map(|chunk| chunk.seal()));
+        }
+        chunks.extend(open.map(|chunk| chunk.seal()));
+        chunks
+    }
+
+    fn unpack(chunks: &[Chunk], start: Timestamp, end: Timestamp) -> Vec<Sample> {
+        let mut out = Vec::new();
+        chunks.iter().filter(|c| c.overlaps(start, end)).for_each(|c| c.read(start, end, &mut out));
+        out
+    }
+
+    fn same(a: &[Sample], b: &[Sample]) -> bool {
+        a.len() == b.len()
+            && a.iter().zip(b).all(|(a, b)| a.ts == b.ts && a.start == b.start && a.value.same_bits(&b.value))
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let floats = prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            (0i64..1000).prop_map(|n| n as f64),
+            (0i64..100_000).prop_map(|n| n as f64 / 100.0),
+            Just(0.0),
+            Just(-0.0),
+            Just(STALE_NAN),
+        ];
+        let counts = proptest::collection::vec((0u32..50).prop_map(f64::from), 0..5);
+        let histograms = (counts, 0i32..3, any::<f64>()).prop_map(|(buckets, schema, sum)| {
+            let span = crate::histogram::Span { offset: schema - 1, length: buckets.len() as u32 };
+            Arc::new(Histogram {
+                schema,
+                sum,
+                count: buckets.iter().sum(),
+                positive_spans: vec![span],
+                positive_buckets: buckets,
+                ..Histogram::default()
+            })
+        });
+        prop_oneof![8 => floats.prop_map(Value::Float), 1 => histograms.prop_map(Value::Histogram)]
+    }
+
+    fn samples() -> impl Strategy<Value = Vec<Sample>> {
+        let step = prop_oneof![6 => Just(1000i64), 3 => 990i64..1010, 1 => 1i64..100_000_000_000];
+        let start =
+            prop_oneof![9 => Just(None), 1 => (0i64..3).prop_map(|s| Some(Timestamp::from_millis(s)))];
+        let first = prop_oneof![9 => 0i64..2_000_000_000_000, 1 => Just(i64::MIN)];
+        (first, proptest::collection::vec((step, value(), start), 0..800)).prop_map(|(first, parts)| {
+            let mut ts = first;
+            let mut next = |step: i64| {
+                ts += step;
+                Timestamp::from_millis(ts)
+            };
+            parts.into_iter().map(|(step, value, start)| Sample { ts: next(step), value, start }).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn samples_come_back_bit_for_bit(samples in samples(), from in 0usize..800, len in 0usize..400) {
+            let chunks = pack(&samples);
+            prop_assert!(same(&unpack(&chunks, Timestamp::MIN, Timestamp::MAX), &samples));
+            if let (Some(first), Some(last)) = (samples.get(from), samples.get(from + len)) {
+                prop_assert!(same(&unpack(&chunks, first.ts, last.ts), &samples[from..=from + len]));
+            }
+        }
+
+        #[test]
+        fn damaged_chunks_never_panic(samples in samples(), at in any::<usize>(), cut in any::<usize>(), flip in any::<u8>()) {
+            for mut chunk in pack(&samples) {
+                let len = chunk.data.len();
+                chunk.data[at % len] ^= flip;
+                chunk.data = chunk.data[..cut % (len + 1)].into();
+                unpack(&[chunk], Timestamp::MIN, Timestamp::MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_fit() {
+        let samples: Vec<Sample> = [i64::MIN, -1, 0, i64::MAX - 1, i64::MAX]
+            .map(|ms| Sample::float(Timestamp::from_millis(ms), ms as f64))
+            .into();
+        assert!(same(&unpack(&pack(&samples), Timestamp::MIN, Timestamp::MAX), &samples));
+    }
+
+    /// What a day of a demo costs; the figures are asserted so that a change of the codec shows here.
+    #[test]
+    fn bytes_per_sample_of_usual_series() {
+        let mut seed = 7u64;
+        let mut random = move |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % n
+        };
+        let mut cost = |name: &str, max: f64, next: &mut dyn FnMut(&mut dyn FnMut(u64) -> u64) -> f64| {
+            let samples: Vec<Sample> = (0..3600)
+                .map(|i| {
+                    Sample::float(Timestamp::from_millis(1_700_000_000_000 + i * 1000), next(&mut random))
+                })
+                .collect();
+            let chunks = pack(&samples);
+            let bytes: usize = chunks.iter().map(Chunk::memory_bytes).sum();
+            let each = bytes as f64 / 3600.0;
+            assert!(each < max, "{name}: {each} bytes per sample, expected less than {max}");
+        };
+        let (mut counter, mut slow, mut price) = (0u64, 0u64, 19_000i64);
+        cost("constant", 0.6, &mut |_| 1.0);
+        cost("slow counter", 1.2, &mut |random| {
+            slow += u64::from(random(10) == 0);
+            slow as f64
+        });
+        cost("counter", 2.7, &mut |random| {
+            counter += random(900);
+            counter as f64
+        });
+        cost("price", 7.0, &mut |random| {
+            price += random(21) as i64 - 10;
+            price as f64 / 100.0
+        });
+    }
+}

@@ -1,0 +1,275 @@
+//! What stands inside a record of the log: series, samples, metadata, deletions, and (in a checkpoint) chunks.
+//!
+//! Layout: `docs/formats/wal.md`. Decoding checks every length and never panics; a record is decoded as
+//! a whole before any of it is applied.
+
+use std::sync::Arc;
+
+use crate::bits::{Bytes, put_str, put_varint, put_zigzag};
+use crate::chunk::{Chunk, ChunkKind};
+use crate::histogram_codec;
+use crate::{Labels, Metadata, MetricKind, Sample, Timestamp, Value};
+
+const TAG_SERIES: u8 = 1;
+const TAG_FLOATS: u8 = 2;
+const TAG_HISTOGRAM: u8 = 3;
+const TAG_METADATA: u8 = 4;
+const TAG_DELETE: u8 = 5;
+const TAG_CHUNK: u8 = 6;
+const TAG_CHECKPOINT_END: u8 = 7;
+
+/// One fact of a record.
+#[derive(Debug)]
+pub enum Entry {
+    /// From here on, `id` stands for these labels.
+    Series { id: u32, labels: Labels },
+    /// One sample.
+    Sample { id: u32, sample: Sample },
+    /// What a metric family says about itself.
+    Metadata { family: String, metadata: Metadata },
+    /// The samples of a series from `start` to `end` are gone.
+    Delete { id: u32, start: Timestamp, end: Timestamp },
+    /// A closed chunk.
+    Chunk { id: u32, chunk: Chunk },
+    /// The checkpoint is complete; ids from `next_id` on are free.
+    CheckpointEnd { next_id: u32 },
+}
+
+pub fn put_series(out: &mut Vec<u8>, id: u32, labels: &Labels) {
+    out.push(TAG_SERIES);
+    put_varint(out, u64::from(id));
+    put_varint(out, labels.len() as u64);
+    for (name, value) in labels {
+        put_str(out, name);
+        put_str(out, value);
+    }
+}
+
+pub fn put_metadata(out: &mut Vec<u8>, family: &str, metadata: &Metadata) {
+    out.push(TAG_METADATA);
+    put_str(out, family);
+    let kind = MetricKind::ALL.iter().position(|kind| *kind == metadata.kind);
+    out.push(kind.expect("every kind is listed") as u8);
+    put_str(out, &metadata.unit);
+    put_str(out, &metadata.help);
+}
+
+pub fn put_delete(out: &mut Vec<u8>, id: u32, start: Timestamp, end: Timestamp) {
+    out.push(TAG_DELETE);
+    put_varint(out, u64::from(id));
+    put_zigzag(out, start.as_millis());
+    put_zigzag(out, end.as_millis());
+}
+
+pub fn put_chunk(out: &mut Vec<u8>, id: u32, chunk: &Chunk) {
+    out.push(TAG_CHUNK);
+    put_varint(out, u64::from(id));
+    out.push(chunk.kind as u8);
+    put_zigzag(out, chunk.first.as_millis());
+    put_zigzag(out, chunk.last.as_millis());
+    put_start(out, chunk.start);
+    put_varint(out, u64::from(chunk.count));
+    put_varint(out, chunk.data.len() as u64);
+    out.extend_from_slice(&chunk.data);
+}
+
+pub fn put_checkpoint_end(out: &mut Vec<u8>, next_id: u32) {
+    out.push(TAG_CHECKPOINT_END);
+    put_varint(out, u64::from(next_id));
+}
+
+/// Appends samples in their order: floats of one time together, since a scrape gives all its samples one.
+pub fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
+    let mut rest = samples;
+    while let Some((id, first)) = rest.first() {
+        if let Value::Histogram(histogram) = &first.value {
+            out.push(TAG_HISTOGRAM);
+            put_varint(out, u64::from(*id));
+            put_zigzag(out, first.ts.as_millis());
+            put_start(out, first.start);
+            histogram_codec::put(out, histogram, None);
+            rest = &rest[1..];
+            continue;
+        }
+        let together = |(_, sample): &&(u32, Sample)| {
+            sample.ts == first.ts && sample.start == first.start && matches!(sample.value, Value::Float(_))
+        };
+        let count = rest.iter().take_while(together).count();
+        put_floats(out, &rest[..count]);
+        rest = &rest[count..];
+    }
+}
+
+/// The id as the difference to the one before, and the bytes of the value up to its last one that is
+/// not zero: both counts share one byte where the ids ascend closely, as those of a scrape do.
+fn put_floats(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
+    out.push(TAG_FLOATS);
+    put_zigzag(out, samples[0].1.ts.as_millis());
+    put_start(out, samples[0].1.start);
+    put_varint(out, samples.len() as u64);
+    let mut previous = 0i64;
+    for (id, sample) in samples {
+        let Value::Float(value) = sample.value else { unreachable!("the caller took floats only") };
+        let bytes = value.to_bits().to_be_bytes();
+        let len = 8 - (value.to_bits().trailing_zeros() / 8).min(8) as usize;
+        let step = i64::from(*id) - previous;
+        previous = i64::from(*id);
+        if (0..15).contains(&step) {
+            out.push((step as u8) << 4 | len as u8);
+        } else {
+            out.push(0xf0 | len as u8);
+            put_zigzag(out, step);
+        }
+        out.extend_from_slice(&bytes[..len]);
+    }
+}
+
+fn put_start(out: &mut Vec<u8>, start: Option<Timestamp>) {
+    match start {
+        None => out.push(0),
+        Some(start) => {
+            out.push(1);
+            put_zigzag(out, start.as_millis());
+        }
+    }
+}
+
+/// Whether this is the payload of the last record of a checkpoint, which holds nothing else.
+pub fn ends_checkpoint(payload: &[u8]) -> bool {
+    payload.first() == Some(&TAG_CHECKPOINT_END)
+}
+
+/// All entries of a payload; `None` if it is not well-formed.
+pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
+    let mut bytes = Bytes(payload);
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        match bytes.u8()? {
+            TAG_SERIES => {
+                let id = take_id(&mut bytes)?;
+                let mut pairs = Vec::new();
+                for _ in 0..bytes.count()? {
+                    pairs.push((bytes.str()?, bytes.str()?));
+                }
+                entries.push(Entry::Series { id, labels: Labels::from_pairs(pairs) });
+            }
+            TAG_FLOATS => take_floats(&mut bytes, &mut entries)?,
+            TAG_HISTOGRAM => {
+                let id = take_id(&mut bytes)?;
+                let (ts, start) = (take_ts(&mut bytes)?, take_start(&mut bytes)?);
+                let value = Value::Histogram(Arc::new(histogram_codec::take(&mut bytes, None)?));
+                entries.push(Entry::Sample { id, sample: Sample { ts, value, start } });
+            }
+            TAG_METADATA => {
+                let family = bytes.str()?.to_owned();
+                let kind = *MetricKind::ALL.get(usize::from(bytes.u8()?))?;
+                let (unit, help) = (bytes.str()?.to_owned(), bytes.str()?.to_owned());
+                entries.push(Entry::Metadata { family, metadata: Metadata { kind, unit, help } });
+            }
+            TAG_DELETE => {
+                let (id, start, end) = (take_id(&mut bytes)?, take_ts(&mut bytes)?, take_ts(&mut bytes)?);
+                entries.push(Entry::Delete { id, start, end });
+            }
+            TAG_CHUNK => entries.push(take_chunk(&mut bytes)?),
+            TAG_CHECKPOINT_END => entries.push(Entry::CheckpointEnd { next_id: take_id(&mut bytes)? }),
+            _ => return None,
+        }
+    }
+    Some(entries)
+}
+
+fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
+    let (ts, start) = (take_ts(bytes)?, take_start(bytes)?);
+    let count = bytes.count()?;
+    entries.reserve(count);
+    let mut id = 0i64;
+    for _ in 0..count {
+        let tag = bytes.u8()?;
+        let (step, len) = (tag >> 4, usize::from(tag & 0x0f));
+        id = id.checked_add(if step == 15 { bytes.zigzag()? } else { i64::from(step) })?;
+        let mut value = [0u8; 8];
+        value.get_mut(..len)?.copy_from_slice(bytes.take(len)?);
+        let value = Value::Float(f64::from_bits(u64::from_be_bytes(value)));
+        entries.push(Entry::Sample { id: u32::try_from(id).ok()?, sample: Sample { ts, value, start } });
+    }
+    Some(())
+}
+
+fn take_chunk(bytes: &mut Bytes) -> Option<Entry> {
+    let id = take_id(bytes)?;
+    let kind = match bytes.u8()? {
+        1 => ChunkKind::Float,
+        2 => ChunkKind::Histogram,
+        _ => return None,
+    };
+    let (first, last, start) = (take_ts(bytes)?, take_ts(bytes)?, take_start(bytes)?);
+    let count = u32::try_from(bytes.varint()?).ok()?;
+    let len = bytes.count()?;
+    let data = bytes.take(len)?.into();
+    Some(Entry::Chunk { id, chunk: Chunk { kind, first, last, count, start, data } })
+}
+
+fn take_id(bytes: &mut Bytes) -> Option<u32> {
+    u32::try_from(bytes.varint()?).ok()
+}
+
+fn take_ts(bytes: &mut Bytes) -> Option<Timestamp> {
+    bytes.zigzag().map(Timestamp::from_millis)
+}
+
+fn take_start(bytes: &mut Bytes) -> Option<Option<Timestamp>> {
+    match bytes.u8()? {
+        0 => Some(None),
+        1 => take_ts(bytes).map(Some),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Histogram;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_scrape_of_a_demo_takes_few_bytes() {
+        let samples: Vec<(u32, Sample)> = (0..1500u32)
+            .map(|i| (i, Sample::float(Timestamp::from_millis(1_700_000_000_000), f64::from(i % 7) * 100.0)))
+            .collect();
+        let mut out = Vec::new();
+        put_samples(&mut out, &samples);
+        assert!(out.len() < 1500 * 4, "{} bytes", out.len());
+    }
+
+    proptest! {
+        #[test]
+        fn samples_come_back(parts in proptest::collection::vec((any::<u32>(), 0u32..20, 0i64..3, any::<u64>(), 0u8..8), 0..50)) {
+            let mut previous = 0u32;
+            let samples: Vec<(u32, Sample)> = parts.into_iter().map(|(id, step, ts, bits, kind)| {
+                let id = if kind & 1 == 0 { previous.saturating_add(step) } else { id };
+                previous = id;
+                let value = if kind == 7 {
+                    let histogram = Histogram { sum: f64::from_bits(bits), positive_buckets: vec![1.0, 2.0], ..Histogram::default() };
+                    Value::Histogram(Arc::new(histogram))
+                } else {
+                    Value::Float(f64::from_bits(if kind & 2 == 0 { bits } else { bits << 40 }))
+                };
+                let start = (kind == 3).then(|| Timestamp::from_millis(ts - 5));
+                (id, Sample { ts: Timestamp::from_millis(ts), value, start })
+            }).collect();
+            let mut out = Vec::new();
+            put_samples(&mut out, &samples);
+            let back = decode(&out).expect("well-formed");
+            prop_assert_eq!(back.len(), samples.len());
+            for (entry, (id, sample)) in back.iter().zip(&samples) {
+                let Entry::Sample { id: got, sample: back } = entry else { panic!("a sample") };
+                prop_assert!(got == id && back.ts == sample.ts && back.start == sample.start && back.value.same_bits(&sample.value));
+            }
+        }
+
+        #[test]
+        fn rubbish_never_panics(rubbish in proptest::collection::vec(prop_oneof![0u8..9, any::<u8>()], 0..60)) {
+            decode(&rubbish);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+// The server's HTTP interface: Prometheus' API v1, Alertmanager's API v2 for silences, and our own paths.
+
+import type { Labels } from "./frame";
+
+/** What went wrong, where it came from, and (for a query) the position the parser gave. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly kind: string;
+
+  constructor(message: string, status: number, kind: string) {
+    super(message);
+    this.status = status;
+    this.kind = kind;
+  }
+}
+
+async function request(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+    throw new ApiError("The monitor does not answer. Is the process alive?", 0, "unreachable");
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  try {
+    const body = JSON.parse(text) as { error?: string; message?: string; errorType?: string };
+    throw new ApiError(body.error ?? body.message ?? text, response.status, body.errorType ?? "error");
+  } catch (cause) {
+    if (cause instanceof ApiError) throw cause;
+    throw new ApiError(text.trim() || `${path} answered ${response.status}`, response.status, "error");
+  }
+}
+
+export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await request(path, signal ? { signal } : undefined);
+  return (await response.json()) as T;
+}
+
+export async function getText(path: string): Promise<string> {
+  return (await request(path)).text();
+}
+
+export async function send<T>(method: "POST" | "DELETE", path: string, body?: unknown): Promise<T | null> {
+  const init: RequestInit = { method };
+  if (body !== undefined) {
+    init.headers = { "content-type": "application/json" };
+    init.body = JSON.stringify(body);
+  }
+  const text = await (await request(path, init)).text();
+  return text ? (JSON.parse(text) as T) : null;
+}
+
+interface Envelope<T> {
+  status: string;
+  data: T;
+  warnings?: string[];
+  infos?: string[];
+}
+
+/** A call of Prometheus' API v1, without its envelope. */
+export async function prom<T>(path: string, params: Record<string, string | number | string[]> = {}, signal?: AbortSignal): Promise<{ data: T; warnings: string[] }> {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) {
+    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one));
+  }
+  const query = search.toString();
+  const body = await getJson<Envelope<T>>(`/api/v1/${path}${query ? `?${query}` : ""}`, signal);
+  return { data: body.data, warnings: [...(body.warnings ?? []), ...(body.infos ?? [])] };
+}
+
+export type PromPoint = [number, string];
+
+export type PromResult =
+  | { resultType: "vector"; result: { metric: Labels; value?: PromPoint; histogram?: [number, PromHistogram] }[] }
+  | { resultType: "matrix"; result: { metric: Labels; values?: PromPoint[]; histograms?: [number, PromHistogram][] }[] }
+  | { resultType: "scalar" | "string"; result: PromPoint };
+
+export interface PromHistogram {
+  count: string;
+  sum: string;
+  buckets?: [number, string, string, string][];
+}
+
+export interface Alert {
+  fingerprint: string;
+  name: string;
+  state: "pending" | "firing" | "resolved";
+  severity: string;
+  labels: Labels;
+  annotations: Labels;
+  since: number | string | null;
+  active_at: number | string | null;
+  value: number | string | null;
+  acknowledged: { by: string; at: number | string } | null;
+  silenced_by: string[] | string | null;
+  inhibited_by: string[] | string | null;
+  runbook: string | null;
+  last_notified: number | string | null;
+}
+
+export interface Target {
+  labels: Labels;
+  discoveredLabels?: Labels;
+  scrapePool: string;
+  scrapeUrl: string;
+  globalUrl?: string;
+  lastError: string;
+  lastScrape: string;
+  lastScrapeDuration: number;
+  health: "up" | "down" | "unknown";
+  scrapeInterval?: string;
+  scrapeTimeout?: string;
+}
+
+export interface Rule {
+  type: "alerting" | "recording";
+  name: string;
+  query: string;
+  duration?: number;
+  keepFiringFor?: number;
+  labels?: Labels;
+  annotations?: Labels;
+  alerts?: { labels: Labels; annotations: Labels; state: string; activeAt: string; value: string }[];
+  state?: string;
+  health: string;
+  lastError?: string;
+  evaluationTime: number;
+  lastEvaluation: string;
+}
+
+export interface RuleGroup {
+  name: string;
+  file: string;
+  interval: number;
+  rules: Rule[];
+  evaluationTime: number;
+  lastEvaluation: string;
+}
+
+export interface DashboardEntry {
+  uid: string;
+  title: string;
+  tags?: string[];
+  file?: string;
+  platform?: string;
+  error?: string | null;
+}
+
+export interface Annotation {
+  id?: number | string;
+  time: number;
+  timeEnd?: number;
+  tags?: string[];
+  text: string;
+}
+
+export interface Session {
+  open_ms: number;
+  close_ms: number;
+}
+
+/** The server gives instants as milliseconds; a string is RFC 3339. */
+export function instant(value: number | string | null | undefined): number | null {
+  if (value === null || value === undefined || value === "") return null;
+  if (typeof value === "number") return value > 0 ? value : null;
+  const at = Date.parse(value);
+  return Number.isNaN(at) || at <= 0 ? null : at;
+}
+
+export function list(value: string[] | string | null | undefined): string[] {
+  if (!value) return [];
+  return Array.isArray(value) ? value : [value];
+}

@@ -1,0 +1,49 @@
+// Trading sessions of a venue around now.
+
+import { useEffect, useState } from "preact/hooks";
+import { getJson, type Session } from "./api";
+import { marketClock, serverNow } from "./live";
+
+const DAY_MS = 86_400_000;
+export const DAYS_BACK = 2;
+export const DAYS_AHEAD = 8;
+
+/** The exchange whose hours are shaded; a crypto venue never closes. */
+export const SHADED_MIC = "XNYS";
+
+export async function sessionsOf(mic: string, from: number, to: number): Promise<Session[]> {
+  return getJson<Session[]>(`/api/tradewatch/v1/sessions?from=${Math.round(from)}&to=${Math.round(to)}&mic=${encodeURIComponent(mic)}`);
+}
+
+/** Sessions in their order; two that touch are one: midnight is no close for a venue that trades through it. */
+export function joined(sessions: readonly Session[]): Session[] {
+  const out: Session[] = [];
+  for (const session of [...sessions].sort((a, b) => a.open_ms - b.open_ms)) {
+    const last = out[out.length - 1];
+    if (last && session.open_ms <= last.close_ms) last.close_ms = Math.max(last.close_ms, session.close_ms);
+    else out.push({ ...session });
+  }
+  return out;
+}
+
+export function nextChange(sessions: readonly Session[], now: number): { at: number; what: "opens" | "closes" } | null {
+  for (const session of joined(sessions)) {
+    if (now < session.open_ms) return { at: session.open_ms, what: "opens" };
+    if (now < session.close_ms) return { at: session.close_ms, what: "closes" };
+  }
+  return null;
+}
+
+export function useSessions(mic: string): { sessions: Session[] | null; error: string | null } {
+  const [state, setState] = useState<{ sessions: Session[] | null; error: string | null }>({ sessions: null, error: null });
+  const hour = Math.floor(serverNow.value / 3_600_000);
+  const clock = marketClock.value[mic];
+  useEffect(() => {
+    const now = serverNow.peek();
+    sessionsOf(mic, now - DAYS_BACK * DAY_MS, now + DAYS_AHEAD * DAY_MS).then(
+      (sessions) => setState({ sessions: joined(sessions), error: null }),
+      (cause: Error) => setState({ sessions: null, error: cause.message }),
+    );
+  }, [mic, hour, clock]);
+  return state;
+}
