@@ -73,6 +73,14 @@ fn threads_that_ended_are_still_counted() {
     assert_eq!(value(&registry, "gateway_run_duration_seconds_sum"), Some(12.5));
 }
 
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn one_scrape_shows_sum_and_count_of_the_same_moment() {
     let registry = Registry::new();
@@ -86,6 +94,8 @@ fn one_scrape_shows_sum_and_count_of_the_same_moment() {
                 }
             });
         }
+        // Ends the writers however this ends, or a failure would hang the test.
+        let _end = EndOnDrop(&stop);
         let mut last = 0.0;
         for _ in 0..2_000 {
             let body = text(&registry, Format::Text004);
@@ -99,7 +109,6 @@ fn one_scrape_shows_sum_and_count_of_the_same_moment() {
             assert!(count >= last, "a counter never goes back");
             last = count;
         }
-        stop.store(true, Ordering::Relaxed);
         assert!(last > 0.0);
     });
 }
