@@ -66,10 +66,12 @@ impl Change<'_> {
     fn float_resets(&self, w: &Window<'_>, notes: &mut Annotations) -> f64 {
         let mut correction = 0.0;
         if w.starts.is_empty() {
-            for pair in w.values.windows(2) {
-                if pair[1] < pair[0] {
-                    correction += pair[0];
+            let after = w.falls.partition_point(|&fall| fall <= w.first);
+            for fall in w.falls[after..].iter().map(|fall| fall - w.first) {
+                if fall >= w.values.len() {
+                    break;
                 }
+                correction += w.values[fall - 1];
             }
             return correction;
         }
