@@ -33,6 +33,8 @@ pub struct Committed {
     pub source: u64,
     /// The time stamp of its samples.
     pub at: Timestamp,
+    /// Time between two scrapes of the target.
+    pub interval: Duration,
     /// The label sets that this target stores, where they differ from the last time.
     pub series: Option<Arc<Vec<Labels>>>,
     /// Whether the target changed between up and down.
@@ -306,6 +308,7 @@ impl Loop {
         self.hub.committed(Committed {
             source: self.source,
             at,
+            interval: spec.interval,
             series: changed.then(|| Arc::new(ingest.series().cloned().collect())),
             turned,
         });
