@@ -152,6 +152,8 @@ struct Running {
     /// Something it reads was committed; since when.
     fed_since: Option<Instant>,
     last: Timestamp,
+    /// The first evaluation waits for this.
+    not_before: Timestamp,
     /// How long the last evaluation took.
     took: Duration,
 }
@@ -353,14 +355,15 @@ impl Runner {
                 let before = one.group.lock();
                 before.file() == group.file() && before.name() == group.name()
             };
-            let mut last = clock::now() + FIRST_AFTER;
+            let now = clock::now();
+            let (mut last, mut not_before) = (now - group.interval(), now + FIRST_AFTER);
             if let Some(at) = old.iter().position(same) {
                 let before = old.swap_remove(at);
-                last = before.last;
+                (last, not_before) = (before.last, now);
                 let state = before.group.lock().clone();
                 group.inherit(state);
             }
-            self.add(group, last);
+            self.add(group, last, not_before);
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
@@ -376,7 +379,7 @@ impl Runner {
         *self.shared.lock().expect("no panic while groups are listed") = shared;
     }
 
-    fn add(&mut self, group: Group, last: Timestamp) {
+    fn add(&mut self, group: Group, last: Timestamp, not_before: Timestamp) {
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -399,6 +402,7 @@ impl Runner {
             busy: false,
             fed_since: None,
             last,
+            not_before,
             took: Duration::ZERO,
         });
         self.next_id += 1;
@@ -411,7 +415,7 @@ impl Runner {
 fn due(one: &Running) -> Timestamp {
     let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
     let spacing = if one.fed_since.is_some() { soon } else { one.interval };
-    one.last + spacing
+    one.not_before.max(one.last + spacing)
 }
 
 fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {

@@ -208,7 +208,7 @@ impl Loop {
             if let Err(error) = ingest.end(now) {
                 tracing::error!(target = %self.target.spec.url, "cannot mark the end of its series: {error}");
             }
-            self.hub.gone(self.source, now);
+            self.hub.gone(self.source);
         }
     }
 
