@@ -155,6 +155,29 @@ async fn the_terminal_hears_a_text_fit_for_a_phone() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_panics_is_tried_again() {
+    let folder = Folder::new();
+    folder.write("rules.yml", RULES);
+    let mut options = options(&folder, &job("127.0.0.1:1".parse().expect("an address"), ""));
+    let calls = Arc::new(Mutex::new(0));
+    let counted = calls.clone();
+    options.terminal = Some(Arc::new(move |_| {
+        let first = {
+            let mut calls = counted.lock().expect("not poisoned");
+            *calls += 1;
+            *calls == 1
+        };
+        assert!(!first, "the first attempt is to break off");
+    }));
+    let server = start(options).await;
+    eventually(|| async {
+        if *calls.lock().expect("not poisoned") >= 2 { Ok(()) } else { Err("one call".into()) }
+    })
+    .await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_outside_alertmanager_is_told_as_prometheus_tells_it() {
     let outside = Webhook::start().await;
     let folder = Folder::new();
