@@ -228,12 +228,12 @@ impl Frame {
     pub fn merge_equal_rows(&mut self) -> bool {
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.len());
         let mut keep = vec![true; self.len()];
-        for row in 0..self.len() {
+        for (row, keep) in keep.iter_mut().enumerate() {
             let Some(&target) = first.get(&self.rows[row].labels) else {
                 first.insert(self.rows[row].labels.clone(), row);
                 continue;
             };
-            keep[row] = false;
+            *keep = false;
             for step in 0..self.steps {
                 let value = match self.cell(row, step) {
                     Cell::Empty => continue,

@@ -1,5 +1,6 @@
 // Trading sessions: what is open now, for how long, and what comes.
 
+import "../style/others.css";
 import { marketClock, serverNow } from "../data/live";
 import { countdown, dateTime, timeOfDay } from "../format/time";
 import { dateParts } from "../format/units";

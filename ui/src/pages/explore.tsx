@@ -1,11 +1,12 @@
 // Ask one PromQL question, see it as a graph and as a table, send it as a link.
 
+import "../style/explore.css";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { serverNow } from "../data/live";
 import { useSource, type Window } from "../data/source";
 import { resolve, rateInterval, stepFor, type TimeRange } from "../format/time";
 import type { Panel } from "../grafana/model";
-import { interpolate } from "../grafana/variables";
+import { interpolate } from "../grafana/interpolate";
 import { learnScrapeInterval, scrapeMs, type PageContext } from "../panels/context";
 import { PanelFrame } from "../panels/frame";
 import { TablePanel } from "../panels/table";

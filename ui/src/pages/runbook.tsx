@@ -1,5 +1,6 @@
 // A runbook page, with its queries one click away.
 
+import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
 import { getText } from "../data/api";
 import { ErrorBox } from "../panels/frame";

@@ -1,5 +1,6 @@
 // The monitor about itself: build, store, the biggest series, flags and configuration.
 
+import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
 import { prom } from "../data/api";
 import { serverNow } from "../data/live";

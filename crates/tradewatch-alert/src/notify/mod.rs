@@ -10,6 +10,7 @@
 //! alert that was told goes out even when it is silenced by then; an alert that was over before it
 //! was to be told is written into the ledger.
 
+mod api;
 mod flush;
 mod inhibit;
 mod lanes;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use tradewatch_tsdb::Timestamp;
 
+pub use api::{AlertStatus, GettableAlert, PostableAlert, ReceiverName};
 pub(crate) use message::owned;
 pub use message::{Message, MessageAlert};
 pub use queue::{Delivery, Failure};

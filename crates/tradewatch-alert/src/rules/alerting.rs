@@ -283,7 +283,7 @@ impl Alerts {
     }
 
     /// The alerts that those who listen must hear of now; they are taken as told.
-    pub fn to_send(
+    pub fn take_due(
         &mut self,
         now: Timestamp,
         around: &Surroundings,

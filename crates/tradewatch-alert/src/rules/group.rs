@@ -232,6 +232,9 @@ impl Group {
     }
 
     /// Ends the group: its series get stale markers, its firing alerts are resolved.
+    ///
+    /// To be called before a new group that makes the same alerts is evaluated for the first time,
+    /// as when a group is renamed; else the new one would take them up and this would end them.
     pub fn retire(mut self, now: Timestamp, around: &Surroundings) -> Evaluation {
         self.rules.iter_mut().for_each(|rule| self.orphaned_series.append(&mut rule.previous));
         let mut evaluation = Evaluation::default();
@@ -281,7 +284,7 @@ impl Group {
             rule.status.last_error.clone_from(&error);
             // A rule that fails keeps its alerts: those who listen must not take them for ended.
             let url = generator_url(&around.external_url, &rule.spec.query);
-            evaluation.alerts.extend(rule.alerts.to_send(now, around, &url, self.interval));
+            evaluation.alerts.extend(rule.alerts.take_due(now, around, &url, self.interval));
             evaluation.rules.push(RuleOutcome { rule: index, name: rule.spec.name.clone(), error, took });
         }
         self.end_orphans(now, around, &mut writer, &mut evaluation);
@@ -333,6 +336,7 @@ impl Rule {
         match &self.spec.kind {
             RuleKind::Recording => record(&self.spec, answer, limit),
             RuleKind::Alerting { .. } => {
+                self.ghosts.leave_to_others(&around.db, now);
                 self.previous.extend(self.ghosts.departing_series(now));
                 let Outcome { samples, changes, warnings } =
                     self.alerts.evaluate(now, &self.spec, answer, limit, around, &mut self.ghosts)?;

@@ -263,20 +263,20 @@ fn a_rule_that_fails_keeps_its_alerts_and_its_group_goes_on() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A", x="1"} inactive -> firing
-           0s  {alertname="B", x="1"} inactive -> firing
-           0s  send firing {alertname="A", x="1"} from 0s to 4m
-           0s  send firing {alertname="B", x="1"} from 0s to 4m
-          30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-           1m  send firing {alertname="A", x="1"} from 0s to 5m
-           1m  send firing {alertname="B", x="1"} from 0s to 5m
-           1m  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-        1m30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-           2m  {alertname="A", x="1"} firing -> inactive
-           2m  {alertname="B", x="1"} firing -> inactive
-           2m  send resolved {alertname="A", x="1"} from 0s to 2m
-           2m  send resolved {alertname="B", x="1"} from 0s to 2m
-    "#]],
+               0s  {alertname="A", x="1"} inactive -> firing
+               0s  {alertname="B", x="1"} inactive -> firing
+               0s  send firing {alertname="A", x="1"} from 0s to 4m
+               0s  send firing {alertname="B", x="1"} from 0s to 4m
+              30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+               1m  send firing {alertname="A", x="1"} from 0s to 5m
+               1m  send firing {alertname="B", x="1"} from 0s to 5m
+               1m  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+            1m30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+               2m  {alertname="A", x="1"} firing -> inactive
+               2m  {alertname="B", x="1"} firing -> inactive
+               2m  send resolved {alertname="A", x="1"} from 0s to 2m
+               2m  send resolved {alertname="B", x="1"} from 0s to 2m
+        "#]],
     );
 }
 

@@ -197,6 +197,11 @@ impl Config {
         config
     }
 
+    /// The cache's own configuration.
+    pub fn cache(&self) -> crate::cache::Config {
+        crate::cache::Config { listen: self.addr(ServiceName::PriceCache), ..crate::cache::Config::default() }
+    }
+
     /// Where prices are shared.
     pub fn redis_url(&self) -> String {
         if self.redis_url.is_empty() {

@@ -156,6 +156,8 @@ fn refusals_carry_alpacas_codes() {
         let (status, body) =
             trader.call("get", "/v2/positions/AAPL", "/v2/positions/{symbol_or_asset_id}", None).await;
         assert_eq!((status, &body["code"]), (404, &json!(40_410_000)));
+        let (status, body) = trader.call("get", "/v2/orders?limit=many", "/v2/orders", None).await;
+        assert_eq!((status, &body["code"]), (422, &json!(42_210_000)));
         let (status, _) = trader.call("get", "/v2/orders/none", "/v2/orders/{order_id}", None).await;
         assert_eq!(status, 404);
         let nobody =
@@ -224,7 +226,7 @@ fn positions_close_one_by_one_and_all_at_once() {
         let limit = json!({"type": "limit", "limit_price": "1"});
         trader.order("AAPL", "1", limit).await;
         let (status, closed) =
-            trader.call("delete", "/v2/positions?cancel_orders=true", "/v2/positions", None).await;
+            trader.call("delete", "/v2/positions?cancel_orders=True", "/v2/positions", None).await;
         assert_eq!((status, closed.as_array().map(Vec::len)), (207, Some(3)));
         world.sleep(60.0).await;
         assert_eq!(trader.get("/v2/positions").await, json!([]));

@@ -16,6 +16,7 @@ pub const SECOND: i64 = 1_000_000_000;
 pub struct World {
     pub net: Net,
     pub broker: String,
+    pub feed: String,
     _trigger: Trigger,
 }
 
@@ -47,7 +48,8 @@ impl World {
         let broker = broker::bind(config, clock, &net).await.expect("free");
         let broker_addr = broker.addr();
         tokio::spawn(broker.run(shutdown));
-        let world = World { net, broker: format!("http://{broker_addr}"), _trigger: trigger };
+        let (broker, feed) = (format!("http://{broker_addr}"), format!("http://{feed_addr}"));
+        let world = World { net, broker, feed, _trigger: trigger };
         world.sleep(3.0).await; // Quotes of everything have come.
         world
     }

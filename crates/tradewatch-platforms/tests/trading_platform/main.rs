@@ -6,4 +6,5 @@ mod gateway;
 mod market_data;
 mod real;
 mod servers;
+mod sim;
 mod world;

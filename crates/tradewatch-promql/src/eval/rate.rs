@@ -216,7 +216,7 @@ impl Change<'_> {
         }
         if self.counter {
             let mut warned = false;
-            for at in 1..points.len() {
+            for (at, point) in points.iter().enumerate().skip(1) {
                 if !warned
                     && !w.histogram_starts.is_empty()
                     && overlaps(w.histogram_starts[at - 1], w.histogram_ts[at - 1], w.histogram_starts[at])
@@ -224,7 +224,7 @@ impl Change<'_> {
                     notes.start_time_overlap(self.span, self.name);
                     warned = true;
                 }
-                if start_reset(at) || points[at].detect_reset(previous) {
+                if start_reset(at) || point.detect_reset(previous) {
                     match change.add(previous) {
                         Err(_) => {
                             notes.mixed_exponential_custom(self.span, self.name);
@@ -236,7 +236,7 @@ impl Change<'_> {
                         Ok(_) => {}
                     }
                 }
-                previous = &points[at];
+                previous = point;
             }
         }
         change.counter_reset_hint = CounterResetHint::Gauge;
@@ -273,7 +273,7 @@ impl Change<'_> {
                 if self.counter && (is_gauge(x) || is_gauge(y)) {
                     notes.not_a_counter(self.span, self.name);
                 }
-                if !self.counter && !(is_gauge(x) && is_gauge(y)) {
+                if !(self.counter || is_gauge(x) && is_gauge(y)) {
                     notes.not_a_gauge(self.span, self.name);
                 }
                 let mut change = (**y).clone();
