@@ -85,7 +85,8 @@ fn long_queries_are_broken_into_lines() {
           >
             0.5
         or
-          -label_replace(up, "service", "$1", "job", "(.*)")"#]].assert_eq(&pretty);
+          -label_replace(up, "service", "$1", "job", "(.*)")"#]]
+    .assert_eq(&pretty);
     assert_eq!(parse(&pretty).unwrap(), parse(query).unwrap());
 }
 
