@@ -66,10 +66,12 @@ impl Change<'_> {
     fn float_resets(&self, w: &Window<'_>, notes: &mut Annotations) -> f64 {
         let mut correction = 0.0;
         if w.starts.is_empty() {
-            for pair in w.values.windows(2) {
-                if pair[1] < pair[0] {
-                    correction += pair[0];
+            let after = w.falls.partition_point(|&fall| fall <= w.first);
+            for fall in w.falls[after..].iter().map(|fall| fall - w.first) {
+                if fall >= w.values.len() {
+                    break;
                 }
+                correction += w.values[fall - 1];
             }
             return correction;
         }
@@ -216,7 +218,7 @@ impl Change<'_> {
         }
         if self.counter {
             let mut warned = false;
-            for at in 1..points.len() {
+            for (at, point) in points.iter().enumerate().skip(1) {
                 if !warned
                     && !w.histogram_starts.is_empty()
                     && overlaps(w.histogram_starts[at - 1], w.histogram_ts[at - 1], w.histogram_starts[at])
@@ -224,7 +226,7 @@ impl Change<'_> {
                     notes.start_time_overlap(self.span, self.name);
                     warned = true;
                 }
-                if start_reset(at) || points[at].detect_reset(previous) {
+                if start_reset(at) || point.detect_reset(previous) {
                     match change.add(previous) {
                         Err(_) => {
                             notes.mixed_exponential_custom(self.span, self.name);
@@ -236,7 +238,7 @@ impl Change<'_> {
                         Ok(_) => {}
                     }
                 }
-                previous = &points[at];
+                previous = point;
             }
         }
         change.counter_reset_hint = CounterResetHint::Gauge;
@@ -273,7 +275,7 @@ impl Change<'_> {
                 if self.counter && (is_gauge(x) || is_gauge(y)) {
                     notes.not_a_counter(self.span, self.name);
                 }
-                if !self.counter && !(is_gauge(x) && is_gauge(y)) {
+                if !(self.counter || is_gauge(x) && is_gauge(y)) {
                     notes.not_a_gauge(self.span, self.name);
                 }
                 let mut change = (**y).clone();

@@ -178,7 +178,7 @@ fn histogram_change(
         (*h[last]).clone()
     };
     let is_gauge = |h: &Histogram| h.counter_reset_hint == CounterResetHint::Gauge;
-    if !change.counter && !(is_gauge(&left) && is_gauge(&right)) {
+    if !(change.counter || is_gauge(&left) && is_gauge(&right)) {
         notes.not_a_gauge(change.span, change.name);
     }
     let mut result = right.clone();

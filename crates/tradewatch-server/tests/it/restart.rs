@@ -23,19 +23,22 @@ async fn samples_alert_states_silences_and_annotations_survive() {
     until_query(&server, "a", &[1.0]).await;
     drop(peer);
     eventually(|| async { webhook.told().first().map(|_| ()).ok_or("nothing told".into()) }).await;
-    eventually(|| async { if pending_for(&server, 0) >= 1.0 { Ok(()) } else { Err("not pending for a second".into()) } }).await;
+    eventually(|| async {
+        if pending_for(&server, 0) >= 1.0 { Ok(()) } else { Err("not pending for a second".into()) }
+    })
+    .await;
     let silence = json!({
         "matchers": [{"name": "alertname", "value": "Other", "isRegex": false}],
         "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z", "createdBy": "ada", "comment": "kept",
     });
     post_json(&server, "/api/v2/silences", &silence).await;
-    post_json(&server, "/api/annotations", &json!({"text": "feed dropped", "tags": ["drill"], "time": 5})).await;
+    post_json(&server, "/api/annotations", &json!({"text": "feed dropped", "tags": ["drill"], "time": 5}))
+        .await;
     let seen = samples(&server, "a");
     // As after kill -9: nothing is told to end, the store is not closed.
     let told_before = webhook.told().len();
     let restarted = tradewatch_server::clock::now().as_millis();
     drop(server);
-    eprintln!("LEDGER {}", std::fs::read_to_string(folder.path().join("data/notifications.jsonl")).unwrap());
     let server = eventually(|| {
         let options = options.clone();
         // The lock is free when the tasks of the first one are gone.
@@ -63,7 +66,8 @@ async fn samples_alert_states_silences_and_annotations_survive() {
 fn pending_for(server: &tradewatch_server::Server, from: i64) -> f64 {
     let matchers = [Matcher::equal("__name__", "ALERTS_FOR_STATE"), Matcher::equal("alertname", "Down")];
     let found = server.db().select(&matchers, Timestamp::from_millis(from), Timestamp::MAX);
-    let mut samples = found.iter().flat_map(|series| &series.samples).filter(|sample| !sample.value.is_stale());
+    let mut samples =
+        found.iter().flat_map(|series| &series.samples).filter(|sample| !sample.value.is_stale());
     let sample = if from == 0 { samples.next_back() } else { samples.next() };
     sample.map_or(-1.0, |s| s.ts.as_secs_f64() - s.value.as_float().unwrap_or(f64::INFINITY))
 }
@@ -98,7 +102,9 @@ async fn a_notification_that_was_not_delivered_is_sent_after_the_restart() {
     let before = webhook.told().len();
     let next = eventually(|| async { webhook.told().get(before).cloned().ok_or("nothing".into()) }).await;
     assert_eq!(next.headers["idempotency-key"], first.headers["idempotency-key"]);
-    let attempt = |told: &Told| told.headers["x-tradewatch-attempt"].to_str().expect("text").parse::<u32>().expect("a number");
+    let attempt = |told: &Told| {
+        told.headers["x-tradewatch-attempt"].to_str().expect("text").parse::<u32>().expect("a number")
+    };
     assert!(attempt(&next) > attempt(&first), "a repeat says that it is one");
     server.shutdown().await;
 }
