@@ -42,7 +42,8 @@ impl World {
         let feed_config = feed::Config {
             market_clock: market_clock.clone(),
             seed: 5,
-            crypto_quotes_per_second_max: 4.0,
+            crypto_quotes_per_second_max: 2.0,
+            stock_quotes_per_second: 1.0,
             ..Default::default()
         };
         let feed = feed::bind(feed_config, clock, &net).await.expect("free");
