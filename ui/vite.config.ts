@@ -7,7 +7,7 @@ export default defineConfig({
     target: "es2022",
     sourcemap: false,
     assetsInlineLimit: 0,
-    cssCodeSplit: false,
+    cssCodeSplit: true,
     modulePreload: false,
     reportCompressedSize: false,
     rolldownOptions: {

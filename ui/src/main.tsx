@@ -2,7 +2,6 @@ import { render } from "preact";
 import "./shell/settings";
 import "./style/base.css";
 import "./style/parts.css";
-import "./style/pages.css";
 import { live } from "./data/live";
 import { interceptLinks } from "./shell/router";
 import { listenToKeys } from "./shell/keys";

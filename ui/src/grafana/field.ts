@@ -4,7 +4,7 @@ import { classic, color, continuous } from "../chart/palette";
 import type { Labels } from "../data/frame";
 import { formatter, type Formatted } from "../format/units";
 import { asNumber, asRecord, asText, get, type FieldOptions, type Mapping, type Override, type Threshold } from "./model";
-import { readLinks, readMappings, readThresholds } from "./parse";
+import { readLinks, readMappings, readThresholds } from "./read";
 
 export interface FieldIdentity {
   /** Name after legendFormat. */

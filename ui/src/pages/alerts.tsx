@@ -1,8 +1,9 @@
 // Alerts, firing first, each with what it means and what to do. Everything works by keyboard.
 
-import { useRef, useState } from "preact/hooks";
-import { alertsError, isOpen, muted, refreshAlerts, runbookName, severityRank, sortAlerts, useAlerts } from "../data/alerts";
-import { instant, list, send, type Alert } from "../data/api";
+import "../style/alerts.css";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { alertsError, muted, refreshAlerts, runbookName, severityRank, sortAlerts, useAlerts } from "../data/alerts";
+import { getJson, instant, list, send, type Alert, type Silence } from "../data/api";
 import { connection, live, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
 import { formatText } from "../format/units";
@@ -52,31 +53,62 @@ export function AlertsPage() {
     const text = [alert.name, alert.state, alert.severity, ...Object.entries(alert.labels).map(([k, v]) => `${k}=${v}`), ...Object.values(alert.annotations)].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   });
-  const chosenId = useRef<string | null>(null);
   // The selection follows the alert, not the line: the list may be re-sorted under the reader's hands.
+  const chosenId = useRef<string | null>(null);
   const found = shown.findIndex((alert) => alert.fingerprint === chosenId.current);
   const chosen = found >= 0 ? found : Math.min(at, Math.max(0, shown.length - 1));
-  const current = shown[chosen];
+  // Keys may come faster than the page is drawn: they act on what they left, not on what was drawn last.
+  const latest = useRef({ shown, chosen });
+  latest.current = { shown, chosen };
+  const current = () => latest.current.shown[latest.current.chosen];
   const choose = (index: number) => {
-    const next = Math.min(shown.length - 1, Math.max(0, index));
-    chosenId.current = shown[next]?.fingerprint ?? null;
-    setAt(next);
-    const alert = shown[next];
+    const { shown: now } = latest.current;
+    const next = Math.min(now.length - 1, Math.max(0, index));
+    const alert = now[next];
     if (!alert) return;
-    announce(`${next + 1} of ${shown.length}: ${alert.name}, ${alert.state}, ${alert.severity}. ${alert.annotations["summary"] ?? ""}`);
+    chosenId.current = alert.fingerprint;
+    latest.current.chosen = next;
+    setAt(next);
+    announce(`${next + 1} of ${now.length}: ${alert.name}, ${alert.state}, ${alert.severity}. ${alert.annotations["summary"] ?? ""}`);
     document.getElementById(`alert-${alert.fingerprint}`)?.scrollIntoView({ block: "nearest" });
   };
+  const step = (by: number) => () => choose(latest.current.chosen + by);
   useKeys(
     () => [
-      { keys: "j", what: "Next", where: "Alerts", run: () => choose(chosen + 1) },
-      { keys: "k", what: "Previous", where: "Alerts", run: () => choose(chosen - 1) },
-      { keys: "ArrowDown", what: "Next", where: "Alerts", run: () => choose(chosen + 1) },
-      { keys: "ArrowUp", what: "Previous", where: "Alerts", run: () => choose(chosen - 1) },
-      { keys: "a", what: "Acknowledge", where: "Alerts", run: () => { if (current && isOpen(current) && !current.acknowledged) void acknowledge(current); } },
-      { keys: "s", what: "Silence for 1 h", where: "Alerts", run: () => { if (current) void silence(current, 1); } },
-      { keys: "Enter", what: "Open the runbook", where: "Alerts", run: () => { const name = current && runbookName(current); if (name) go(`/runbooks/${name}`); } },
+      { keys: "j", what: "Next", where: "Alerts", run: step(1) },
+      { keys: "k", what: "Previous", where: "Alerts", run: step(-1) },
+      { keys: "ArrowDown", what: "Next", where: "Alerts", run: step(1) },
+      { keys: "ArrowUp", what: "Previous", where: "Alerts", run: step(-1) },
+      {
+        keys: "a",
+        what: "Acknowledge",
+        where: "Alerts",
+        run: () => {
+          const alert = current();
+          if (alert?.state === "firing" && !alert.acknowledged) void acknowledge(alert);
+        },
+      },
+      {
+        keys: "s",
+        what: "Silence for 1 h",
+        where: "Alerts",
+        run: () => {
+          const alert = current();
+          if (alert && list(alert.silenced_by).length === 0) void silence(alert, 1);
+        },
+      },
+      {
+        keys: "Enter",
+        what: "Open the runbook",
+        where: "Alerts",
+        run: () => {
+          const alert = current();
+          const name = alert && runbookName(alert);
+          if (name) go(`/runbooks/${name}`);
+        },
+      },
     ],
-    [chosen, current?.fingerprint, current?.state, Boolean(current?.acknowledged), shown.map((a) => a.fingerprint).join()],
+    [],
   );
   const firing = (alerts ?? []).filter((alert) => alert.state === "firing");
   const open = firing.filter((alert) => !alert.acknowledged && !muted(alert));
@@ -110,7 +142,48 @@ export function AlertsPage() {
           <AlertItem key={alert.fingerprint} alert={alert} selected={i === chosen} onSelect={() => choose(i)} />
         ))}
       </ol>
+      <Silences changed={(alerts ?? []).map((alert) => list(alert.silenced_by).join()).join()} />
     </>
+  );
+}
+
+/** What is muted by a person, by whom and until when; ended with one click. */
+function Silences({ changed }: { changed: string }) {
+  const [silences, setSilences] = useState<Silence[]>([]);
+  const [again, setAgain] = useState(0);
+  useEffect(() => {
+    getJson<Silence[]>("/api/v2/silences").then(
+      (all) => setSilences(all.filter((one) => one.status?.state !== "expired" && Date.parse(one.endsAt) > live.now())),
+      () => setSilences([]),
+    );
+  }, [changed, again]);
+  const now = serverNow.value;
+  const zoneId = zone.value || undefined;
+  const running = silences.filter((one) => Date.parse(one.endsAt) > now);
+  if (running.length === 0) return null;
+  const end = async (one: Silence) => {
+    try {
+      await send("DELETE", `/api/v2/silence/${encodeURIComponent(one.id)}`);
+      toast("The silence has ended");
+    } catch (cause) {
+      toast(`The silence could not be ended: ${cause instanceof Error ? cause.message : String(cause)}`, true);
+    }
+    setAgain((n) => n + 1);
+  };
+  return (
+    <section class="silences">
+      <h2>Silences</h2>
+      <ul>
+        {running.map((one) => (
+          <li key={one.id}>
+            <span>{one.matchers.map((m) => <span key={m.name} class="label-chip">{m.name}{m.isEqual === false ? (m.isRegex ? "!~" : "!=") : m.isRegex ? "=~" : "="}<b>{m.value}</b></span>)}</span>
+            <span class="dim">{one.comment}</span>
+            <span class="tabular">by {one.createdBy}, until {sinceText(Date.parse(one.endsAt), now, zoneId)} (another {age(Date.parse(one.endsAt) - now)})</span>
+            <button type="button" class="button" onClick={() => void end(one)}>End<span class="sr"> the silence of {one.matchers.map((m) => m.value).join(", ")}</span></button>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -119,7 +192,7 @@ const HIDDEN_LABELS = new Set(["alertname", "severity", "__name__"]);
 function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: boolean; onSelect: () => void }) {
   const now = serverNow.value;
   const zoneId = zone.value || undefined;
-  const since = instant(alert.since) ?? instant(alert.active_at);
+  const since = (alert.state === "resolved" ? instant(alert.resolved_at) : null) ?? instant(alert.since) ?? instant(alert.active_at);
   const runbook = runbookName(alert);
   const silenced = list(alert.silenced_by);
   const inhibited = list(alert.inhibited_by);
@@ -152,9 +225,9 @@ function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: bool
         <div><dt>notified</dt><dd>{notified ? sinceText(notified, now, zoneId) : silenced.length || inhibited.length ? "held back" : alert.state === "pending" ? "not yet" : "–"}</dd></div>
       </dl>
       <div class="alert-actions">
-        {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook <kbd>↵</kbd></a>}
-        <button type="button" class="button" disabled={Boolean(alert.acknowledged) || !isOpen(alert)} onClick={() => void acknowledge(alert)} aria-label={`Acknowledge ${alert.name}`}>Acknowledge <kbd>a</kbd></button>
-        <button type="button" class="button" disabled={silenced.length > 0} onClick={() => void silence(alert, 1)} aria-label={`Silence ${alert.name} for 1 hour`}>Silence 1 h <kbd>s</kbd></button>
+        {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook<span class="sr"> {alert.name}</span> <kbd>↵</kbd></a>}
+        <button type="button" class="button" disabled={Boolean(alert.acknowledged) || alert.state !== "firing"} onClick={() => void acknowledge(alert)} >Acknowledge<span class="sr"> {alert.name}</span> <kbd>a</kbd></button>
+        <button type="button" class="button" disabled={silenced.length > 0} onClick={() => void silence(alert, 1)} >Silence 1 h<span class="sr"> {alert.name}</span> <kbd>s</kbd></button>
       </div>
     </li>
   );

@@ -1,5 +1,6 @@
 // A dashboard file as a page: variables and time above, sections of panels below.
 
+import "../style/dashboards.css";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getJson } from "../data/api";
 import { dashboardsChanged, serverNow } from "../data/live";
@@ -7,7 +8,7 @@ import type { Window } from "../data/source";
 import { resolve, type TimeRange } from "../format/time";
 import { parseDashboard } from "../grafana/parse";
 import type { Dashboard, Panel } from "../grafana/model";
-import { ALL, interpolate, loadVariables, valuesOf, type Values, type VariableState } from "../grafana/variables";
+import { ALL, interpolate, loadVariables, select, valuesOf, type Values, type VariableState } from "../grafana/variables";
 import { learnScrapeInterval, scrapeMs, titleOf, type PageContext } from "../panels/context";
 import { ErrorBox } from "../panels/frame";
 import { PanelView } from "../panels/panel";
@@ -70,6 +71,8 @@ export function DashboardView({ dashboard }: { dashboard: Dashboard }) {
   useEffect(() => void learnScrapeInterval(), []);
   useEffect(() => {
     if (dashboard.variables.length === 0) return;
+    // What was chosen is shown at once; what depends on it follows when it has been asked.
+    setStates((before) => before?.map((state) => ({ ...state, selected: select(state.definition, state.choices, wanted[state.definition.name]) })) ?? null);
     const abort = new AbortController();
     const now = resolve(range, serverNow.peek());
     loadVariables(dashboard.variables, wanted, now.from, now.to, abort.signal)

@@ -1,5 +1,6 @@
 // All dashboard files, and a place to drop one that is not installed.
 
+import "../style/dashboards.css";
 import { useEffect, useState } from "preact/hooks";
 import { getJson, type DashboardEntry } from "../data/api";
 import { droppedFile } from "../data/dropped";

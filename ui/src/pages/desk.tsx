@@ -1,5 +1,6 @@
 // What a trading desk glances at: may we trade, are we losing, what do we hold, is anything old, has anybody a duty.
 
+import "../style/desk.css";
 import { useMemo, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { blocksOf, Timeline, type StateRow } from "../chart/timeline";
@@ -13,7 +14,7 @@ import { scrapeMs, learnScrapeInterval, type PageContext } from "../panels/conte
 import { DataTable, type TableData } from "../panels/datatable";
 import { PanelFrame, useStale } from "../panels/frame";
 import { bucketTable, HeatmapView } from "../panels/heatmap";
-import { Spark } from "../panels/single";
+import { Spark } from "../chart/spark";
 import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";
 import { color } from "../chart/palette";
 import { zone } from "../shell/settings";

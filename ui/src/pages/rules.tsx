@@ -1,5 +1,6 @@
 // Rule groups: expressions, states, and how their evaluation went.
 
+import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
 import { prom, type Rule, type RuleGroup } from "../data/api";
 import { pushedAlerts, serverNow } from "../data/live";

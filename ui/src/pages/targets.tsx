@@ -1,5 +1,6 @@
 // What is scraped, and how that went.
 
+import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
 import { prom, type Target } from "../data/api";
 import { serverNow, targetsChanged } from "../data/live";

@@ -6,7 +6,7 @@ import type { QuerySpec, Source, Window } from "../data/source";
 import type { Span } from "../chart/timechart";
 import { parseDuration, rateInterval, stepFor } from "../format/time";
 import { legendName, promName, resolveField, type Field } from "../grafana/field";
-import { interpolate, type BuiltIns, type Values } from "../grafana/variables";
+import { interpolate, type BuiltIns, type Values } from "../grafana/interpolate";
 import type { Panel } from "../grafana/model";
 
 export interface PageContext {

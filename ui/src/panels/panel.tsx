@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useSource, type Source } from "../data/source";
-import { interpolate } from "../grafana/variables";
+import { interpolate } from "../grafana/interpolate";
 import { asText, get, type Panel } from "../grafana/model";
 import { Markdown } from "../shell/markdown";
 import { scopedValues, specsOf, titleOf, type PageContext } from "./context";

@@ -1,15 +1,14 @@
 // Panels of single numbers: stat, gauge, bar gauge.
 
-import { useEffect, useRef } from "preact/hooks";
-import { addPaintable } from "../chart/paint";
 import { color, fade } from "../chart/palette";
+import { Spark } from "../chart/spark";
 import { serverNow, staleAfter } from "../data/live";
 import { reduce } from "../data/reduce";
 import type { Source } from "../data/source";
 import { sinceText } from "../format/time";
 import { formatText } from "../format/units";
 import { absoluteSteps, show, type Field, type Shown } from "../grafana/field";
-import { asList, asNumber, asText, get, type Panel } from "../grafana/model";
+import { asList, asText, get, type Panel } from "../grafana/model";
 import { regex } from "../grafana/field";
 import { theme, zone } from "../shell/settings";
 import { fieldsOf, type FieldData, type PageContext } from "./context";
@@ -82,7 +81,7 @@ export function StatPanel({ panel, source, page }: { panel: Panel; source: Sourc
       {all.slice(0, 100).map((one) => (
         <div
           key={one.key}
-          class={`stat stat-${colorMode.startsWith("background") ? "background" : colorMode} ${one.staleSince !== null ? "is-stale" : ""}`}
+          class={`stat ${colorMode.startsWith("background") ? "has-ground" : ""} ${one.staleSince !== null ? "is-stale" : ""}`}
           style={colorMode.startsWith("background") ? { background: ground(one.shown.color), borderColor: one.shown.color } : undefined}
         >
           {withName && <span class="stat-name" title={one.field.title}>{one.field.title}</span>}
@@ -116,82 +115,6 @@ export function LevelMark({ reading }: { reading: Reading }) {
   const coloured = (field.config.color?.mode ?? "thresholds") === "thresholds";
   if (shown.mapped || !coloured || shown.level <= 0 || bound === null || bound === undefined) return null;
   return <span class="stat-mark">▲ at or over {formatText(field.config.unit, bound, field.config.decimals)}</span>;
-}
-
-export function Spark({ data, tint, source }: { data: Pick<FieldData, "t" | "values">; tint: string; source: Source }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const latest = useRef({ data, tint });
-  latest.current = { data, tint };
-  const painter = useRef<{ invalidate: () => void; remove: () => void } | null>(null);
-  useEffect(() => {
-    const element = canvas.current;
-    if (!element) return;
-    painter.current = addPaintable({ paint: () => drawSpark(element, latest.current.data, latest.current.tint) }, element, 250);
-    const resize = new ResizeObserver(() => painter.current?.invalidate());
-    resize.observe(element);
-    return () => {
-      painter.current?.remove();
-      resize.disconnect();
-    };
-  }, [source]);
-  useEffect(() => painter.current?.invalidate());
-  return <canvas class="spark" ref={canvas} aria-hidden="true" />;
-}
-
-function drawSpark(canvas: HTMLCanvasElement, { t, values }: Pick<FieldData, "t" | "values">, tint: string): void {
-  const ratio = devicePixelRatio || 1;
-  const width = canvas.clientWidth;
-  const height = canvas.clientHeight;
-  if (width === 0 || height === 0) return;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const ctx = canvas.getContext("2d");
-  if (!ctx || t.length < 2) return;
-  let min = Infinity;
-  let max = -Infinity;
-  for (const v of values) {
-    if (!Number.isFinite(v)) continue;
-    if (v < min) min = v;
-    if (v > max) max = v;
-  }
-  if (min > max) return;
-  if (min === max) {
-    min -= 1;
-    max += 1;
-  }
-  ctx.scale(ratio, ratio);
-  const from = t[0]!;
-  const span = t[t.length - 1]! - from || 1;
-  const x = (i: number) => ((t[i]! - from) / span) * width;
-  const y = (v: number) => height - 2 - ((v - min) / (max - min)) * (height - 4);
-  const line = new Path2D();
-  const area = new Path2D();
-  let open = false;
-  let lastX = 0;
-  for (let i = 0; i < t.length; i++) {
-    const v = values[i]!;
-    if (!Number.isFinite(v)) {
-      if (open) area.lineTo(lastX, height);
-      open = false;
-      continue;
-    }
-    lastX = x(i);
-    if (open) {
-      line.lineTo(lastX, y(v));
-      area.lineTo(lastX, y(v));
-    } else {
-      line.moveTo(lastX, y(v));
-      area.moveTo(lastX, height);
-      area.lineTo(lastX, y(v));
-      open = true;
-    }
-  }
-  if (open) area.lineTo(lastX, height);
-  ctx.fillStyle = fade(tint, 0.14);
-  ctx.fill(area);
-  ctx.strokeStyle = tint;
-  ctx.lineWidth = 1.25;
-  ctx.stroke(line);
 }
 
 const SWEEP = 240;
@@ -284,5 +207,3 @@ export function singleTable(panel: Panel, source: Source, page: PageContext): Ta
     ]),
   };
 }
-
-export { asNumber };

@@ -21,7 +21,7 @@ export function StateTimelinePanel({ panel, source, page }: { panel: Panel; sour
     name: one.field.title,
     blocks: blocksOf(one.t, one.values, source.stepMs, to, (v) => {
       const shown = show(one.field, v, undefined, zone.value || undefined);
-      return { text: shown.full, tone: "off", color: fade(shown.color, 0.55) };
+      return { text: shown.full, tone: "off", color: fade(shown.color, 0.32) };
     }),
   }));
   return <Timeline rows={rows} from={from} to={to} label={titleOf(panel, page)} />;

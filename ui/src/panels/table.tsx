@@ -4,7 +4,7 @@ import { fade, color as namedColor } from "../chart/palette";
 import type { Source } from "../data/source";
 import { dateTime } from "../format/time";
 import { mapValue, resolveField, show } from "../grafana/field";
-import { interpolate } from "../grafana/variables";
+import { interpolate } from "../grafana/interpolate";
 import { asText, get, type Panel } from "../grafana/model";
 import { labelTable, seriesTable, transform, type Table } from "../grafana/transform";
 import { theme, zone } from "../shell/settings";

@@ -1,13 +1,13 @@
 // The frame around all pages: navigation, connection, age of the data, theme, help.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { connection, lostSince, marketClock, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
 import { isOpen, sortAlerts, useAlerts } from "../data/alerts";
 import { PageAge, PageHead } from "../pages/page";
 import { announcement, toasts } from "./announce";
-import { bindings, pendingKey, useKeys, type Binding } from "./keys";
-import { Palette, paletteOpen } from "./palette";
+import { pendingKey, useKeys, type Binding } from "./keys";
+import { paletteOpen } from "./palettestate";
 import { PAGES } from "./pages";
 import { lazy } from "./lazy";
 import { droppedFile } from "../data/dropped";
@@ -25,6 +25,9 @@ const RulesPage = lazy(() => import("../pages/rules").then((m) => m.RulesPage));
 const StatusPage = lazy(() => import("../pages/status").then((m) => m.StatusPage));
 const CalendarPage = lazy(() => import("../pages/calendar").then((m) => m.CalendarPage));
 const RunbookPage = lazy(() => import("../pages/runbook").then((m) => m.RunbookPage));
+
+const Palette = lazy(() => import("./palette").then((m) => m.Palette));
+const Help = lazy(() => import("./help").then((m) => m.Help));
 
 const helpOpen = { toggle: () => {} };
 
@@ -62,7 +65,7 @@ export function App() {
         <Page />
       </main>
       {help && <Help close={() => setHelp(false)} />}
-      <Palette />
+      {paletteOpen.value && <Palette />}
       {pendingKey.value && <div class="pending-key" aria-hidden="true">{pendingKey.value} …</div>}
       <div class="toasts">
         {toasts.value.map((one) => (
@@ -206,45 +209,5 @@ function ThemeButton() {
     <button type="button" class="tool" onClick={nextTheme} aria-label={`Theme: ${choice}. Change`} title={`Theme: ${choice} (T)`}>
       {choice === "auto" ? "◐" : choice === "dark" ? "☾" : "☀"}
     </button>
-  );
-}
-
-function Help({ close }: { close: () => void }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    dialog.current?.showModal();
-  }, []);
-  const groups = new Map<string, Binding[]>();
-  for (const binding of bindings.value) groups.set(binding.where, [...(groups.get(binding.where) ?? []), binding]);
-  return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="help-title" onClose={close} onClick={(event) => event.target === dialog.current && dialog.current?.close()}>
-      <div class="dialog-head">
-        <h2 id="help-title">Keyboard</h2>
-        <button type="button" class="tool" aria-label="Close" onClick={() => dialog.current?.close()}>✕</button>
-      </div>
-      <div class="help-groups">
-        {[...groups].map(([where, list]) => (
-          <section key={where}>
-            <h3>{where}</h3>
-            <dl>
-              {list.map((binding) => (
-                <div key={binding.keys}>
-                  <dt>{binding.keys.split(" ").map((key) => <kbd key={key}>{key}</kbd>)}</dt>
-                  <dd>{binding.what}</dd>
-                </div>
-              ))}
-            </dl>
-          </section>
-        ))}
-        <section>
-          <h3>In a chart</h3>
-          <dl>
-            <div><dt><kbd>←</kbd><kbd>→</kbd></dt><dd>Move the cursor; it is read out</dd></div>
-            <div><dt><kbd>Home</kbd><kbd>End</kbd></dt><dd>Oldest and newest</dd></div>
-            <div><dt><kbd>Esc</kbd></dt><dd>Leave</dd></div>
-          </dl>
-        </section>
-      </div>
-    </dialog>
   );
 }

@@ -1,13 +1,11 @@
 // Find anything: pages, dashboards, alerts, runbooks, metrics, by a few letters.
 
-import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { getJson, prom, type Alert, type DashboardEntry } from "../data/api";
 import { pushedAlerts } from "../data/live";
 import { PAGES } from "./pages";
+import { paletteOpen } from "./palettestate";
 import { go } from "./router";
-
-export const paletteOpen = signal(false);
 
 interface Entry {
   kind: string;
@@ -16,10 +14,6 @@ interface Entry {
 }
 
 export function Palette() {
-  return paletteOpen.value ? <PaletteDialog /> : null;
-}
-
-function PaletteDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);

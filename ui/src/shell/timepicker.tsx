@@ -1,5 +1,6 @@
 // Which time is shown, and how it moves: a range that ends now is pushed; a fixed one stands.
 
+import "../style/dashboards.css";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { paused } from "../data/live";
 import { describeRange, parseInstant, type TimeRange } from "../format/time";

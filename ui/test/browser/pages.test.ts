@@ -1,0 +1,346 @@
+// Every page in a real browser, against the fixture: it shows something, axe finds nothing serious in either theme, and
+// all of it works by keyboard. Screenshots go to $TRADEWATCH_SHOTS or the system's folder for temporary files.
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+// @ts-expect-error The fixture is plain JavaScript.
+import { startFixture } from "../fixture/server.mjs";
+
+const SHOTS = process.env["TRADEWATCH_SHOTS"] ?? join(tmpdir(), "tradewatch-ui-shots");
+const BROWSER = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+const FIRST_LOAD_BYTES_MAX = 80 * 1024;
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+
+const PAGES: readonly (readonly [path: string, ready: string])[] = [
+  ["/desk", ".desk-flow canvas"],
+  ["/alerts", ".alert"],
+  ["/dashboards", ".card"],
+  ["/dashboards/every-panel", ".panel-timeseries canvas"],
+  ["/dashboards/trading-arbitrage", "h1"],
+  ["/explore", ".examples"],
+  ["/explore?expr=sum%20by%20(status)%20(rate(execution_gateway_orders_total%5B1m%5D))", ".explore-graph canvas"],
+  ["/explore?expr=up&tab=table", ".explore-table td"],
+  ["/explore?expr=sum(rate(foo", ".query-errors"],
+  ["/targets", "tbody tr"],
+  ["/rules", ".rule"],
+  ["/status", ".facts dd"],
+  ["/calendar", ".week-row"],
+  ["/runbooks/ExecutionGatewayLost", ".prose"],
+  ["/nowhere", "h1"],
+];
+
+let fixture: Awaited<ReturnType<typeof startFixture>>;
+let browser: Browser;
+let context: BrowserContext;
+let complaints: string[] = [];
+
+beforeAll(async () => {
+  mkdirSync(SHOTS, { recursive: true });
+  fixture = await startFixture();
+  browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none"] });
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await fixture?.stop();
+});
+
+afterEach(async () => {
+  fixture.faults.silent = false;
+  await context?.close();
+});
+
+async function open(path: string, theme: "dark" | "light" = "dark", width = 1600): Promise<Page> {
+  context = await browser.newContext({ viewport: { width, height: 1000 }, deviceScaleFactor: 1, colorScheme: theme, reducedMotion: "reduce", timezoneId: "UTC", permissions: ["clipboard-write"] });
+  const page = await context.newPage();
+  complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error.stack ?? error)));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/404|Failed to load resource/.test(message.text())) complaints.push(message.text());
+  });
+  await page.goto(fixture.url + path);
+  return page;
+}
+
+async function ready(page: Page, selector: string): Promise<void> {
+  await page.locator(selector).first().waitFor({ state: "visible" });
+  await page.locator(".is-loading").first().waitFor({ state: "hidden" });
+}
+
+/** More than one colour, and not just a few pixels of it. */
+async function paintedShare(page: Page, selector: string): Promise<number> {
+  return page.locator(selector).first().evaluate((canvas: HTMLCanvasElement) => {
+    const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
+    let drawn = 0;
+    for (let i = 3; i < data.length; i += 4) if (data[i]! > 40) drawn += 1;
+    return drawn / (data.length / 4);
+  });
+}
+
+async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!(await check())) {
+    if (Date.now() > deadline) throw new Error(`not within 20 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+interface Violation {
+  id: string;
+  impact: string | null;
+  nodes: { html: string; failureSummary?: string }[];
+}
+
+async function serious(page: Page): Promise<string[]> {
+  // Not as a script element: the pages' policy rightly refuses one.
+  await page.evaluate(readFileSync(AXE, "utf8"));
+  const found = await page.evaluate(async () => {
+    const axe = (window as unknown as { axe: { run: (root: Document, options: object) => Promise<{ violations: Violation[] }> } }).axe;
+    return (await axe.run(document, { resultTypes: ["violations"] })).violations;
+  });
+  return found.filter((one) => one.impact === "serious" || one.impact === "critical").map((one) => `${one.id}: ${one.nodes.map((node) => `${node.html} ${node.failureSummary ?? ""}`).slice(0, 4).join("\n   ")}`);
+}
+
+for (const theme of ["dark", "light"] as const) {
+  describe(`in the ${theme} theme`, () => {
+    for (const [path, selector] of PAGES) {
+      test(path, async () => {
+        const page = await open(path, theme);
+        await ready(page, selector);
+        expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe(theme);
+        await page.waitForTimeout(300);
+        const shot = await page.screenshot();
+        writeFileSync(join(SHOTS, `${path.replace(/[^a-z0-9]+/gi, "_").slice(1, 48)}-${theme}.png`), shot);
+        expect(shot.length).toBeGreaterThan(12_000);
+        expect(await serious(page)).toEqual([]);
+        expect(complaints).toEqual([]);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+      });
+    }
+  });
+}
+
+describe("what is drawn", () => {
+  test("charts, heatmap and sparkline have something in them", async () => {
+    const page = await open("/desk");
+    await ready(page, ".desk-flow canvas");
+    for (const canvas of [".desk-flow canvas", ".desk-latency canvas", ".tile canvas"]) await until(`${canvas} is painted`, async () => (await paintedShare(page, canvas)) > 0.01);
+  });
+
+  test("a new column reaches the canvas without any request", async () => {
+    const page = await open("/explore?expr=market_data_mid_price_dollars&from=now-5m");
+    await ready(page, ".explore-graph canvas");
+    const requests: string[] = [];
+    page.on("request", (request) => {
+      // What lies behind the chart is asked for now and then; the data are not.
+      if (!/sessions|annotations/.test(request.url())) requests.push(request.url());
+    });
+    const before = await page.locator(".explore-graph canvas").evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL());
+    await until("the picture changes", async () => (await page.locator(".explore-graph canvas").evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL())) !== before);
+    expect(requests).toEqual([]);
+  });
+
+  test("the first load is small", async () => {
+    const page = await open("/desk");
+    const files = new Set<string>();
+    page.on("response", (response) => {
+      const path = new URL(response.url()).pathname;
+      if (/\.(js|css)$|^\/desk$/.test(path)) files.add(path);
+    });
+    await page.reload();
+    await ready(page, ".desk-flow canvas");
+    const dist = join(import.meta.dirname, "../../dist");
+    const bytes = [...files].map((path) => gzipSync(readFileSync(join(dist, path === "/desk" ? "index.html" : path)), { level: 9 }).length);
+    expect(files.size).toBeGreaterThan(3);
+    expect(bytes.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(FIRST_LOAD_BYTES_MAX);
+  });
+
+  test("an unsupported panel names its type; a bad file says what it is", async () => {
+    const page = await open("/dashboards/every-panel");
+    await page.getByText("Unsupported panel type: nodeGraph").scrollIntoViewIfNeeded();
+    await page.goto(`${fixture.url}/dashboards`);
+    await page.locator("input[type=file]").setInputFiles({ name: "v2.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify({ apiVersion: "dashboard.grafana.app/v2beta1", kind: "Dashboard", spec: {} })) });
+    await page.locator(".toast.is-bad").getByText(/V2 schema/).waitFor();
+  });
+
+  test("a dropped file is shown on these data", async () => {
+    const page = await open("/dashboards");
+    await page.locator("input[type=file]").setInputFiles({ name: "own.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify({ title: "My own", panels: [{ id: 1, type: "stat", title: "Up", gridPos: { x: 0, y: 0, w: 6, h: 4 }, targets: [{ refId: "A", expr: "sum(up)" }] }] })) });
+    await page.getByRole("heading", { name: "My own" }).waitFor();
+    await page.locator(".stat-value").getByText("5").waitFor();
+  });
+
+  test("variables and rows", async () => {
+    const page = await open("/dashboards/every-panel?var-symbol=AAPL&var-symbol=MSFT");
+    await ready(page, ".panel-timeseries canvas");
+    expect(await page.locator(".row-head").allInnerTexts()).toEqual(expect.arrayContaining([expect.stringContaining("Symbol AAPL"), expect.stringContaining("Symbol MSFT")]));
+    await page.getByRole("button", { name: /Symbol MSFT/ }).click();
+    await page.getByRole("heading", { name: "Price of MSFT" }).waitFor();
+    await page.getByRole("button", { name: /^Symbol: / }).click();
+    await page.getByLabel("TSLA").check();
+    await until("the choice is in the address", () => page.url().includes("var-symbol=TSLA"));
+  });
+});
+
+describe("the keyboard", () => {
+  test("goes to every page", async () => {
+    const page = await open("/desk");
+    await ready(page, ".strip");
+    for (const [key, path] of [["a", "/alerts"], ["b", "/dashboards"], ["e", "/explore"], ["t", "/targets"], ["r", "/rules"], ["c", "/calendar"], ["s", "/status"], ["d", "/desk"]] as const) {
+      await page.keyboard.press("g");
+      await page.keyboard.press(key);
+      await page.waitForURL(`**${path}`);
+      if (path === "/explore") await page.locator("textarea").waitFor().then(() => page.keyboard.press("Escape"));
+    }
+  });
+
+  test("works alerts alone", async () => {
+    const page = await open("/alerts");
+    await ready(page, ".alert");
+    expect(await page.locator(".alert h2").first().innerText()).toContain("ExecutionGatewayLost");
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    const selected = page.locator(".alert.is-selected h2");
+    expect(await selected.innerText()).toContain("HighOrderRejectionRate");
+    await page.keyboard.press("a");
+    await until("the acknowledgement arrives", () => fixture.state.posts.some((post: { path: string }) => post.path.endsWith("/highorderrejectionrate/ack")));
+    await page.locator(".badge").getByText(/^acknowledged by desk/).waitFor();
+    expect(await selected.innerText()).toContain("HighOrderRejectionRate");
+    await page.keyboard.press("s");
+    await until("the silence arrives", () => fixture.state.silences.length === 1);
+    const silence = fixture.state.silences[0];
+    expect(silence.matchers).toContainEqual({ name: "alertname", value: "HighOrderRejectionRate", isRegex: false, isEqual: true });
+    expect(Date.parse(silence.endsAt) - Date.parse(silence.startsAt)).toBe(3_600_000);
+    await page.locator(".silences li").getByText("HighOrderRejectionRate").waitFor();
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/runbooks/HighOrderRejectionRate");
+    await page.locator(".answer b").first().waitFor();
+    await page.goBack();
+    await page.getByRole("button", { name: /^End the silence/ }).click();
+    await until("the silence has ended", () => fixture.state.silences.length === 0);
+  });
+
+  test("opens help, finds anything, filters, changes the theme", async () => {
+    const page = await open("/rules");
+    await ready(page, ".rule");
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
+    expect(await serious(page)).toEqual([]);
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog", { name: "Keyboard" }).waitFor({ state: "detached" });
+    await page.keyboard.press("/");
+    await page.keyboard.type("recording");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox", { name: /^Find/ }).pressSequentially("every");
+    await page.getByRole("option", { name: /Every panel/ }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/dashboards/every-panel");
+    await page.keyboard.press("Shift+T");
+    await page.keyboard.press("Shift+T");
+    expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("light");
+  });
+
+  test("moves a cursor in charts that is read out, and turns a chart into a table", async () => {
+    const page = await open("/desk");
+    await ready(page, ".desk-flow canvas");
+    for (const [plot, words] of [[".desk-flow .plot", /success .*\/s/], [".desk-latency .plot", /orders/], [".timeline", /Circuit breaker|paper|up/]] as const) {
+      await page.locator(plot).focus();
+      await page.keyboard.press("End");
+      await page.keyboard.press("ArrowLeft");
+      await page.keyboard.press("ArrowLeft");
+      await until(`${plot} is read out`, async () => words.test(await page.locator("[aria-live]").innerText()));
+    }
+    await page.getByRole("button", { name: "Show the data of Order flow as a table" }).press("Enter");
+    await page.locator(".desk-flow td").first().waitFor();
+    expect(await page.locator(".desk-flow th").allInnerTexts()).toEqual(expect.arrayContaining([expect.stringContaining("success")]));
+    expect(await serious(page)).toEqual([]);
+  });
+
+  test("completes and runs a query, and shows where it is wrong", async () => {
+    const page = await open("/explore");
+    const field = page.getByRole("textbox", { name: "Query A" });
+    await field.pressSequentially("sum(rate(execution_gateway_ord");
+    await page.getByRole("option", { name: /execution_gateway_orders_total/ }).waitFor();
+    await page.keyboard.press("Tab");
+    await field.pressSequentially("{sta");
+    await page.getByRole("option", { name: /^status/ }).waitFor();
+    await page.keyboard.press("Tab");
+    await field.pressSequentially('="rej');
+    await page.getByRole("option", { name: /^rejected/ }).waitFor();
+    await page.keyboard.press("Tab");
+    await field.pressSequentially("}[1m]");
+    await page.keyboard.press("Enter");
+    const error = page.locator(".query-errors pre");
+    await error.waitFor();
+    const [message, , line, caret] = (await error.innerText()).split("\n");
+    expect(message).toContain("unexpected end of input");
+    expect(caret!.indexOf("^")).toBe(line!.trimEnd().length);
+    await field.press("End");
+    await field.pressSequentially("))");
+    await page.keyboard.press("Enter");
+    await ready(page, ".explore-graph canvas");
+    expect(new URL(page.url()).searchParams.get("expr")).toBe('sum(rate(execution_gateway_orders_total{status="rejected"}[1m]))');
+  });
+});
+
+describe("what is old never looks calm", () => {
+  test("no more columns: grey, hatched, and since when", async () => {
+    const page = await open("/desk?range=300000");
+    await ready(page, ".desk-flow canvas");
+    fixture.faults.silent = true;
+    await page.locator(".strip.is-stale").waitFor({ timeout: 20_000 });
+    await page.locator(".desk-flow .stale-badge").getByText(/stale since \d\d:\d\d:\d\d/).waitFor({ timeout: 20_000 });
+    fixture.faults.silent = false;
+    await page.locator(".strip:not(.is-stale)").waitFor({ timeout: 20_000 });
+  });
+
+  test("no connection: said at once, retried by itself", async () => {
+    const page = await open("/alerts");
+    await ready(page, ".alert");
+    await page.route("**/api/tradewatch/v1/live", (route) => route.abort());
+    await page.evaluate(() => undefined);
+    await context.setOffline(true);
+    fixture.dropConnections();
+    await page.locator(".lost-bar").getByText(/No connection to the monitor/).waitFor({ timeout: 20_000 });
+    writeFileSync(join(SHOTS, "lost-dark.png"), await page.screenshot());
+    await context.setOffline(false);
+    await page.locator(".live-open").waitFor({ timeout: 20_000 });
+    await page.locator(".lost-bar").waitFor({ state: "detached" });
+  });
+
+  test("a hidden tab tells the server, which then evaluates nothing", async () => {
+    const page = await open("/desk");
+    await ready(page, ".desk-flow canvas");
+    const hide = (hidden: boolean) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await hide(true);
+    await until("the server knows", () => fixture.pages().every((one: { visible: boolean }) => !one.visible));
+    await hide(false);
+    await until("the server knows", () => fixture.pages().some((one: { visible: boolean }) => one.visible));
+  });
+
+  test("panels out of sight are not asked for", async () => {
+    const page = await open("/dashboards/every-panel", "dark", 1000);
+    await ready(page, ".panel-timeseries canvas");
+    const few = fixture.pages()[0].queries;
+    for (const row of await page.getByRole("button", { name: /^. ?Symbol / }).all()) await row.click();
+    expect(fixture.pages()[0].queries).toBeLessThan(few + 7);
+  });
+});
+
+test("on a narrow screen nothing is cut off", async () => {
+  const page = await open("/desk", "dark", 620);
+  await ready(page, ".desk-flow canvas");
+  writeFileSync(join(SHOTS, "desk-narrow.png"), await page.screenshot({ fullPage: true }));
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+});
