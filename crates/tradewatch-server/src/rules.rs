@@ -4,12 +4,14 @@
 //! others. What an evaluation gives leaves only after its samples are in the log.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, Surroundings};
+use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, RuleOutcome, Surroundings};
 use tradewatch_alert::{Alert, ConfigError};
 use tradewatch_promql::QueryValue;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
@@ -23,6 +25,8 @@ use crate::telemetry::{Own, RuleGroup};
 /// milliseconds of each other, and one evaluation serves them all.
 const SPACING_MIN: Duration = Duration::from_millis(20);
 
+/// Wait after a fault of ours, so that one that comes again and again does not eat the machine.
+pub const AFTER_PANIC: Duration = Duration::from_millis(200);
 /// A new group is first evaluated after this time, when each target had its first scrape: before that
 /// every `absent()` would fire.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
@@ -152,6 +156,8 @@ struct Running {
     /// Something it reads was committed; since when.
     fed_since: Option<Instant>,
     last: Timestamp,
+    /// The first evaluation waits for this.
+    not_before: Timestamp,
     /// How long the last evaluation took.
     took: Duration,
 }
@@ -202,12 +208,20 @@ impl Runner {
 
     /// Runs until `stop`, then until no group is under evaluation.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        // Rules must not fall silent by a fault of ours: what is broken is said, the rest goes on.
+        while AssertUnwindSafe(self.run_until(&mut stop)).catch_unwind().await.is_err() {
+            tracing::error!("the evaluation of rules broke off and begins again");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    async fn run_until(&mut self, stop: &mut watch::Receiver<bool>) {
         loop {
             self.start_due();
             let wait = self.next_due().map_or(Duration::from_secs(3600), clock::until);
             tokio::select! {
                 biased;
-                () = crate::stop::stopped(&mut stop) => break,
+                () = crate::stop::stopped(stop) => break,
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message),
                     None => break,
@@ -298,7 +312,13 @@ impl Runner {
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                let evaluation = group.lock().evaluate(at, &surroundings);
+                let evaluate = || group.lock().evaluate(at, &surroundings);
+                let evaluation = std::panic::catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| {
+                    tracing::error!("the evaluation of a rule group broke off: a fault of the monitor");
+                    let error = Some("the evaluation broke off".to_owned());
+                    let broken = RuleOutcome { rule: 0, name: String::new(), error, took: Duration::ZERO };
+                    Evaluation { rules: vec![broken], ..Evaluation::default() }
+                });
                 let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
                 let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
             });
@@ -353,14 +373,15 @@ impl Runner {
                 let before = one.group.lock();
                 before.file() == group.file() && before.name() == group.name()
             };
-            let mut last = clock::now() + FIRST_AFTER;
+            let now = clock::now();
+            let (mut last, mut not_before) = (now - group.interval(), now + FIRST_AFTER);
             if let Some(at) = old.iter().position(same) {
                 let before = old.swap_remove(at);
-                last = before.last;
+                (last, not_before) = (before.last, now);
                 let state = before.group.lock().clone();
                 group.inherit(state);
             }
-            self.add(group, last);
+            self.add(group, last, not_before);
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
@@ -376,7 +397,7 @@ impl Runner {
         *self.shared.lock().expect("no panic while groups are listed") = shared;
     }
 
-    fn add(&mut self, group: Group, last: Timestamp) {
+    fn add(&mut self, group: Group, last: Timestamp, not_before: Timestamp) {
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -399,6 +420,7 @@ impl Runner {
             busy: false,
             fed_since: None,
             last,
+            not_before,
             took: Duration::ZERO,
         });
         self.next_id += 1;
@@ -411,7 +433,7 @@ impl Runner {
 fn due(one: &Running) -> Timestamp {
     let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
     let spacing = if one.fed_since.is_some() { soon } else { one.interval };
-    one.last + spacing
+    one.not_before.max(one.last + spacing)
 }
 
 fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {

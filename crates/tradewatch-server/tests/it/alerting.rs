@@ -91,6 +91,23 @@ async fn a_lost_target_is_told_at_once_and_resolved_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_group_that_reads_what_another_records_is_evaluated_with_it() {
+    let webhook = Webhook::start().await;
+    let (peer, text) = Peer::with_text("a 1\n").await;
+    let folder = Folder::new();
+    folder.write(
+        "rules2.yml",
+        "groups:\n- name: reads\n  interval: 1h\n  rules:\n  - alert: Big\n    expr: double:a > 10\n- name: records\n  interval: 1h\n  rules:\n  - record: double:a\n    expr: a * 2\n",
+    );
+    let server = with_rules(&folder, &webhook, &job(peer.addr, "")).await;
+    until_query(&server, "double:a", &[2.0]).await;
+    *text.lock().expect("not poisoned") = "a 9\n".into();
+    let told = until_told(&webhook, "firing").await;
+    assert_eq!(told.body["alerts"][0]["labels"]["alertname"], "Big");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_failing_receiver_is_tried_again_under_the_same_key() {
     let webhook = Webhook::start().await;
     *webhook.status.lock().expect("not poisoned") = StatusCode::SERVICE_UNAVAILABLE;
@@ -134,6 +151,29 @@ async fn the_terminal_hears_a_text_fit_for_a_phone() {
             .await;
     assert!(text.starts_with("CRITICAL  GatewayLost"), "{text}");
     assert!(text.contains("(XNYS)") && text.contains("/runbooks/GatewayLost"), "{text}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_terminal_that_panics_is_tried_again() {
+    let folder = Folder::new();
+    folder.write("rules.yml", RULES);
+    let mut options = options(&folder, &job("127.0.0.1:1".parse().expect("an address"), ""));
+    let calls = Arc::new(Mutex::new(0));
+    let counted = calls.clone();
+    options.terminal = Some(Arc::new(move |_| {
+        let first = {
+            let mut calls = counted.lock().expect("not poisoned");
+            *calls += 1;
+            *calls == 1
+        };
+        assert!(!first, "the first attempt is to break off");
+    }));
+    let server = start(options).await;
+    eventually(|| async {
+        if *calls.lock().expect("not poisoned") >= 2 { Ok(()) } else { Err("one call".into()) }
+    })
+    .await;
     server.shutdown().await;
 }
 

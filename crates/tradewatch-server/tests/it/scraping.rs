@@ -96,7 +96,11 @@ async fn open_metrics_gzip_and_params_are_spoken() {
         let seen = (request.uri().to_string(), header("accept"), header("authorization"));
         kept.lock().expect("not poisoned").push(seen);
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        std::io::Write::write_all(&mut packed, b"# TYPE a gauge\na 1 # {x=\"y\"} 2\n# EOF\n").expect("packs");
+        std::io::Write::write_all(
+            &mut packed,
+            b"# TYPE b counter\nb_total 1\n# TYPE a gauge\na 1 # {x=\"y\"} 2\n# EOF\n",
+        )
+        .expect("packs");
         let headers =
             [("content-type", "application/openmetrics-text; version=1.0.0"), ("content-encoding", "gzip")];
         (headers, packed.finish().expect("packs")).into_response()
@@ -107,6 +111,11 @@ async fn open_metrics_gzip_and_params_are_spoken() {
     let more = "  metrics_path: /probe\n  params: {module: [http]}\n  basic_auth: {username: ada, password_file: password}\n";
     let server = start(options(&folder, &job(peer.addr, more))).await;
     until_query(&server, "a", &[1.0]).await;
+    let metadata = get_json(&server, "/api/v1/metadata").await;
+    assert!(
+        metadata["data"]["b_total"][0]["type"] == "counter" && metadata["data"]["a"][0]["type"] == "gauge",
+        "{metadata}"
+    );
     let (uri, accept, authorization) = asked.lock().expect("not poisoned")[0].clone();
     assert_eq!(uri, "/probe?module=http");
     assert!(accept.contains("application/openmetrics-text") && accept.contains("text/plain"), "{accept}");
