@@ -100,15 +100,7 @@ pub fn subject() -> Subject {
             }
         }),
         counters: Box::new(|| {
-            let registry = Registry::new();
-            let wide = Wide::register(&registry).expect("the declarations are right");
-            for symbol in inputs::many_symbols() {
-                for side in Side::ALL {
-                    for strategy in Strategy::ALL {
-                        wide.orders_total.at((Listed::intern(symbol), *side, *strategy)).inc_by(123_456);
-                    }
-                }
-            }
+            let (registry, wide) = hundred_thousand();
             encoder(registry, wide)
         }),
         histograms: Box::new(|| {
@@ -122,6 +114,27 @@ pub fn subject() -> Subject {
             encoder(registry, wide)
         }),
     }
+}
+
+fn hundred_thousand() -> (Registry, Wide) {
+    let registry = Registry::new();
+    let wide = Wide::register(&registry).expect("the declarations are right");
+    for symbol in inputs::many_symbols() {
+        for side in Side::ALL {
+            for strategy in Strategy::ALL {
+                wide.orders_total.at((Listed::intern(symbol), *side, *strategy)).inc_by(123_456);
+            }
+        }
+    }
+    (registry, wide)
+}
+
+/// The text of 100,000 counters.
+pub fn body() -> Vec<u8> {
+    let (registry, _wide) = hundred_thousand();
+    let mut body = Vec::new();
+    registry.encode(Format::Text004, &mut body);
+    body
 }
 
 fn encoder<M: 'static>(registry: Registry, keep: M) -> Box<dyn FnMut() -> usize> {

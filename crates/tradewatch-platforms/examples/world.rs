@@ -27,7 +27,8 @@ async fn main() -> anyhow::Result<()> {
     let (clock, net) = (Clock::wall(), Net::Tcp);
     let market_clock = MarketClockConfig::opening_now(&clock);
     let address = |offset: u16| format!("127.0.0.1:{}", base + offset);
-    let feed_config = feed::Config { listen: address(10), market_clock: market_clock.clone(), ..Default::default() };
+    let feed_config =
+        feed::Config { listen: address(10), market_clock: market_clock.clone(), ..Default::default() };
     let mut broker_config = broker::Config {
         listen: address(11),
         feed_url: format!("ws://{}", address(10)),

@@ -98,6 +98,17 @@ export interface Alert {
   inhibited_by: string[] | string | null;
   runbook: string | null;
   last_notified: number | string | null;
+  resolved_at?: number | string | null;
+}
+
+export interface Silence {
+  id: string;
+  matchers: { name: string; value: string; isRegex: boolean; isEqual?: boolean }[];
+  startsAt: string;
+  endsAt: string;
+  createdBy: string;
+  comment: string;
+  status?: { state: "active" | "pending" | "expired" };
 }
 
 export interface Target {

@@ -42,6 +42,7 @@ export class Source {
   private opened = false;
   /** When the last pushed frame came, on the server's clock. */
   private heard = 0;
+  private shown = false;
 
   constructor(specs: readonly QuerySpec[], window: Window) {
     this.window = window;
@@ -148,7 +149,9 @@ export class Source {
   }
 
   changed(): void {
-    if (paused.peek()) return;
+    // What has never been shown is shown once, even while the page is paused.
+    if (paused.peek() && this.shown) return;
+    this.shown = this.ready;
     this.version.value += 1;
     for (const listener of this.listeners) listener();
   }

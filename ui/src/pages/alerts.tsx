@@ -1,9 +1,9 @@
 // Alerts, firing first, each with what it means and what to do. Everything works by keyboard.
 
 import "../style/alerts.css";
-import { useRef, useState } from "preact/hooks";
-import { alertsError, isOpen, muted, refreshAlerts, runbookName, severityRank, sortAlerts, useAlerts } from "../data/alerts";
-import { instant, list, send, type Alert } from "../data/api";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { alertsError, muted, refreshAlerts, runbookName, severityRank, sortAlerts, useAlerts } from "../data/alerts";
+import { getJson, instant, list, send, type Alert, type Silence } from "../data/api";
 import { connection, live, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
 import { formatText } from "../format/units";
@@ -85,7 +85,7 @@ export function AlertsPage() {
         where: "Alerts",
         run: () => {
           const alert = current();
-          if (alert && isOpen(alert) && !alert.acknowledged) void acknowledge(alert);
+          if (alert?.state === "firing" && !alert.acknowledged) void acknowledge(alert);
         },
       },
       {
@@ -142,7 +142,48 @@ export function AlertsPage() {
           <AlertItem key={alert.fingerprint} alert={alert} selected={i === chosen} onSelect={() => choose(i)} />
         ))}
       </ol>
+      <Silences changed={(alerts ?? []).map((alert) => list(alert.silenced_by).join()).join()} />
     </>
+  );
+}
+
+/** What is muted by a person, by whom and until when; ended with one click. */
+function Silences({ changed }: { changed: string }) {
+  const [silences, setSilences] = useState<Silence[]>([]);
+  const [again, setAgain] = useState(0);
+  useEffect(() => {
+    getJson<Silence[]>("/api/v2/silences").then(
+      (all) => setSilences(all.filter((one) => one.status?.state !== "expired" && Date.parse(one.endsAt) > live.now())),
+      () => setSilences([]),
+    );
+  }, [changed, again]);
+  const now = serverNow.value;
+  const zoneId = zone.value || undefined;
+  const running = silences.filter((one) => Date.parse(one.endsAt) > now);
+  if (running.length === 0) return null;
+  const end = async (one: Silence) => {
+    try {
+      await send("DELETE", `/api/v2/silence/${encodeURIComponent(one.id)}`);
+      toast("The silence has ended");
+    } catch (cause) {
+      toast(`The silence could not be ended: ${cause instanceof Error ? cause.message : String(cause)}`, true);
+    }
+    setAgain((n) => n + 1);
+  };
+  return (
+    <section class="silences">
+      <h2>Silences</h2>
+      <ul>
+        {running.map((one) => (
+          <li key={one.id}>
+            <span>{one.matchers.map((m) => <span key={m.name} class="label-chip">{m.name}{m.isEqual === false ? (m.isRegex ? "!~" : "!=") : m.isRegex ? "=~" : "="}<b>{m.value}</b></span>)}</span>
+            <span class="dim">{one.comment}</span>
+            <span class="tabular">by {one.createdBy}, until {sinceText(Date.parse(one.endsAt), now, zoneId)} (another {age(Date.parse(one.endsAt) - now)})</span>
+            <button type="button" class="button" onClick={() => void end(one)}>End<span class="sr"> the silence of {one.matchers.map((m) => m.value).join(", ")}</span></button>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -151,7 +192,7 @@ const HIDDEN_LABELS = new Set(["alertname", "severity", "__name__"]);
 function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: boolean; onSelect: () => void }) {
   const now = serverNow.value;
   const zoneId = zone.value || undefined;
-  const since = instant(alert.since) ?? instant(alert.active_at);
+  const since = (alert.state === "resolved" ? instant(alert.resolved_at) : null) ?? instant(alert.since) ?? instant(alert.active_at);
   const runbook = runbookName(alert);
   const silenced = list(alert.silenced_by);
   const inhibited = list(alert.inhibited_by);
@@ -185,7 +226,7 @@ function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: bool
       </dl>
       <div class="alert-actions">
         {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook<span class="sr"> {alert.name}</span> <kbd>↵</kbd></a>}
-        <button type="button" class="button" disabled={Boolean(alert.acknowledged) || !isOpen(alert)} onClick={() => void acknowledge(alert)} >Acknowledge<span class="sr"> {alert.name}</span> <kbd>a</kbd></button>
+        <button type="button" class="button" disabled={Boolean(alert.acknowledged) || alert.state !== "firing"} onClick={() => void acknowledge(alert)} >Acknowledge<span class="sr"> {alert.name}</span> <kbd>a</kbd></button>
         <button type="button" class="button" disabled={silenced.length > 0} onClick={() => void silence(alert, 1)} >Silence 1 h<span class="sr"> {alert.name}</span> <kbd>s</kbd></button>
       </div>
     </li>

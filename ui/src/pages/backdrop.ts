@@ -33,7 +33,8 @@ export function useClosed(rangeMs: number, fixed: { from: number; to: number } |
       const from = fixed?.from ?? to - rangeMs - 7_200_000;
       try {
         const sessions = await sessionsOf(SHADED_MIC, from, to);
-        if (!gone) setClosed(closedSpans(sessions, from, to));
+        const known = state === "open" || state === "closed";
+        if (!gone) setClosed(known ? closedSpans(sessions, from, to) : []);
       } catch {
         // Without a calendar nothing is shaded: an open market must not look closed.
         if (!gone) setClosed([]);

@@ -32,6 +32,8 @@ function Venue({ mic, state }: { mic: string; state: string | null }) {
   const now = serverNow.value;
   const zoneId = zone.value || undefined;
   const change = sessions ? nextChange(sessions, now) : null;
+  // Open although no session says so: a venue that never closes has no sessions to tell.
+  const always = state === "open" && sessions !== null && !sessions.some((s) => s.open_ms <= now && now < s.close_ms);
   const far = change !== null && change.at - now > 5 * DAY_MS;
   const days: number[] = [];
   const today = startOfDay(now, zoneId);
@@ -42,7 +44,7 @@ function Venue({ mic, state }: { mic: string; state: string | null }) {
         <h2>{mic} <span class="dim">{KNOWN[mic] ?? ""}</span></h2>
         <span class="panel-gap" />
         {state && <State tone={state === "open" ? "good" : "off"}>{state}</State>}
-        {change && !far && <span class="venue-count">{change.what} in <b class="tabular">{countdown(change.at - now)}</b></span>}
+        {change && !far && !always && <span class="venue-count">{change.what} in <b class="tabular">{countdown(change.at - now)}</b></span>}
       </header>
       {error && <ErrorBox message={error} />}
       {sessions && (
@@ -56,7 +58,7 @@ function Venue({ mic, state }: { mic: string; state: string | null }) {
             const at = dateParts(day, zoneId);
             const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "short", timeZone: zoneId }).format(day);
             const end = startOfDay(day + DAY_MS + DAY_MS / 4, zoneId);
-            const inside = sessions.filter((s) => s.close_ms > day && s.open_ms < end);
+            const inside = always ? [{ open_ms: day, close_ms: end }] : sessions.filter((s) => s.close_ms > day && s.open_ms < end);
             const isToday = now >= day && now < end;
             const text = inside.length === 0 ? "closed" : inside.some((s) => s.open_ms <= day && s.close_ms >= end) ? "all day" : inside.map((s) => `${timeOfDay(Math.max(day, s.open_ms), zoneId).slice(0, 5)} to ${timeOfDay(Math.min(end, s.close_ms), zoneId).slice(0, 5)}`).slice(0, 2).join(", ") + (inside.length > 2 ? ` and ${inside.length - 2} more` : "");
             return (
@@ -76,7 +78,7 @@ function Venue({ mic, state }: { mic: string; state: string | null }) {
           })}
         </div>
       )}
-      {change && !far && <p class="dim venue-next">{change.what} {dateTime(change.at, zoneId)}</p>}
+      {change && !far && !always && <p class="dim venue-next">{change.what} {dateTime(change.at, zoneId)}</p>}
     </section>
   );
 }

@@ -36,10 +36,11 @@ function useStatus<T>(path: string): { data: T | null; error: string | null } {
   return state;
 }
 
+/** What is worth a line, in words; the rest of Prometheus' answer describes a Go process. */
 const WORDS: Record<string, string> = {
   numSeries: "Series in the head", numLabelPairs: "Label pairs", chunkCount: "Chunks", minTime: "Oldest sample", maxTime: "Newest sample",
   startTime: "Started", CWD: "Working directory", reloadConfigSuccess: "Last reload worked", lastConfigTime: "Configuration read", corruptionCount: "Corruptions met",
-  goroutineCount: "Tasks", storageRetention: "Retention", hostname: "Host", serverTime: "Server time", version: "Version", revision: "Revision", branch: "Branch", buildDate: "Built", buildUser: "Built by",
+  storageRetention: "Retention", hostname: "Host", applicationVersion: "Version", revision: "Revision", branch: "Branch", buildDate: "Built", buildUser: "Built by",
 };
 
 export function StatusPage() {
@@ -52,7 +53,7 @@ export function StatusPage() {
   const errors = [build, runtime, tsdb, flags, config].map((one) => one.error).filter((one): one is string => one !== null);
   return (
     <>
-      <PageHead title="Status" subtitle={build.data?.["version"] ? `tradewatch ${build.data["version"]}` : undefined} />
+      <PageHead title="Status" subtitle={build.data ? `tradewatch ${build.data["applicationVersion"] ?? build.data["version"]}` : undefined} />
       {errors.length > 0 && <ErrorBox message={[...new Set(errors)].join("\n")} />}
       <div class="status-grid">
         <Facts title="Process" facts={{ ...runtime.data, ...build.data }} />
@@ -94,13 +95,13 @@ function factText(name: string, value: string | number | boolean): string {
 }
 
 function Facts({ title, facts }: { title: string; facts: Record<string, string | number | boolean> }) {
-  const rows = Object.entries(facts).filter(([, value]) => value !== "" && value !== null);
+  const rows = Object.entries(facts).filter(([name, value]) => name in WORDS && value !== "" && value !== null);
   return (
     <section class="panel">
       <header class="panel-head"><h2>{title}</h2></header>
       <dl class="facts">
         {rows.map(([name, value]) => (
-          <div key={name}><dt>{WORDS[name] ?? name}</dt><dd>{factText(name, value)}</dd></div>
+          <div key={name}><dt>{WORDS[name]}</dt><dd>{factText(name, value)}</dd></div>
         ))}
         {rows.length === 0 && <div><dt>Not known</dt><dd>–</dd></div>}
       </dl>

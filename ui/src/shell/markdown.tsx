@@ -119,10 +119,12 @@ export interface MarkdownOptions {
   topLevel?: number;
   /** A link to run a PromQL block, or null when the block is something else. */
   queryUrl?: (code: string, language: string) => string | null;
+  /** What stands below a block that has such a link. */
+  below?: (code: string) => ComponentChildren;
 }
 
-export function Markdown({ source, topLevel = 1, queryUrl }: { source: string } & MarkdownOptions) {
-  return <div class="prose">{render(parseMarkdown(source), { topLevel, queryUrl })}</div>;
+export function Markdown({ source, topLevel = 1, queryUrl, below }: { source: string } & MarkdownOptions) {
+  return <div class="prose">{render(parseMarkdown(source), { topLevel, queryUrl, below })}</div>;
 }
 
 function render(list: Block[], options: MarkdownOptions): ComponentChildren {
@@ -140,7 +142,8 @@ function render(list: Block[], options: MarkdownOptions): ComponentChildren {
         return (
           <div key={i} class="code-block">
             <pre tabIndex={0} aria-label={block.language || "code"} role="region"><code>{block.text}</code></pre>
-            {url && <a class="button" href={url}>Run</a>}
+            {url && <a class="button" href={url}>Run<span class="sr"> this query in Explore</span></a>}
+            {url && options.below?.(block.text)}
           </div>
         );
       }

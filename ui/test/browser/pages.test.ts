@@ -217,8 +217,13 @@ describe("the keyboard", () => {
     const silence = fixture.state.silences[0];
     expect(silence.matchers).toContainEqual({ name: "alertname", value: "HighOrderRejectionRate", isRegex: false, isEqual: true });
     expect(Date.parse(silence.endsAt) - Date.parse(silence.startsAt)).toBe(3_600_000);
+    await page.locator(".silences li").getByText("HighOrderRejectionRate").waitFor();
     await page.keyboard.press("Enter");
     await page.waitForURL("**/runbooks/HighOrderRejectionRate");
+    await page.locator(".answer b").first().waitFor();
+    await page.goBack();
+    await page.getByRole("button", { name: /^End the silence/ }).click();
+    await until("the silence has ended", () => fixture.state.silences.length === 0);
   });
 
   test("opens help, finds anything, filters, changes the theme", async () => {

@@ -38,5 +38,5 @@ test("addresses", () => {
 test("tables, code in lists, queries to run", () => {
   expect(html("| a | b |\n|---|--:|\n| 1 | `x\\|y` |")).toContain('<td class="cell-right"><code>x|y</code></td>');
   expect(html("1. first\n\n   ```\n   ls\n   ```\n2. second")).toContain("<code>ls</code>");
-  expect(html("```promql\nup\n```", (code) => `/explore?expr=${code}`)).toContain('<a class="button" href="/explore?expr=up">Run</a>');
+  expect(html("```promql\nup\n```", (code) => `/explore?expr=${code}`)).toContain('<a class="button" href="/explore?expr=up">Run');
 });

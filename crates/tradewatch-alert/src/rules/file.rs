@@ -85,6 +85,13 @@ impl RuleSpec {
         matches!(self.kind, RuleKind::Alerting { .. })
     }
 
+    /// Whether its texts depend on nothing but labels and value: they neither query nor ask for the
+    /// time.
+    pub(crate) fn is_timeless(&self) -> bool {
+        let asks = |text: &String| text.contains("{{") && (text.contains("query") || text.contains("now"));
+        !self.labels.values().chain(self.annotations().values()).any(asks)
+    }
+
     /// How long the condition must hold; zero for a recording rule.
     pub fn hold(&self) -> Duration {
         match &self.kind {

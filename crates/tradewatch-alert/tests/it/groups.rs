@@ -320,6 +320,18 @@ fn a_reload_keeps_what_is_the_same() {
 }
 
 #[test]
+fn a_reload_changes_the_texts_at_once() {
+    let mut world = World::new("  - {alert: A, expr: m > 10, annotations: {t: 'old {{ $value }}'}}");
+    world.run("0s", "0s", "30s", &["m 11"]);
+    let mut next =
+        World::new("  - {alert: A, expr: m > 10, annotations: {t: 'new {{ $value }}'}}").groups.remove(0);
+    next.inherit(world.groups.remove(0));
+    world.groups.push(next);
+    world.run("60s", "60s", "30s", &["m 11"]);
+    assert!(world.out.ends_with("t=\"new 11\"\n"), "{}", world.out);
+}
+
+#[test]
 fn the_group_names_what_feeds_it() {
     let world =
         World::new("  - {alert: A, expr: 'sum(rate(m{a=\"b\"}[1m])) / n > 1'}\n  - {record: r, expr: up}");

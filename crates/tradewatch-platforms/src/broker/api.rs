@@ -510,7 +510,7 @@ async fn clear_faults(State(shared): Shares) -> StatusCode {
 async fn post_fault(State(shared): Shares, body: Bytes) -> Response {
     let refuse =
         |status: StatusCode, message: String| (status, Json(json!({ "message": message }))).into_response();
-    let request: board::Request<Fault> = match serde_json::from_slice(&body) {
+    let mut request: board::Request<Fault> = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     };
@@ -520,6 +520,9 @@ async fn post_fault(State(shared): Shares, body: Bytes) -> Response {
     let mut state = shared.state();
     if matches!(request.fault, Fault::StreamDisconnect {} | Fault::StreamRefuse {} | Fault::Refuse {}) {
         state.streams.clear();
+    }
+    if matches!(request.fault, Fault::StreamDisconnect {}) {
+        request.for_seconds = 0.0; // It happens now and is over.
     }
     match state.board.post(request, shared.clock.now()) {
         Some(active) => {

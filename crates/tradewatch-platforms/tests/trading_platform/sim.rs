@@ -10,16 +10,16 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The text of all metrics at the end of a run, after a few faults.
 fn text_of(seed: u64) -> String {
     let mut text = Vec::new();
-    let seconds = 240;
+    let seconds = 80;
     sim::simulate(&sim::Options::new(seed), Duration::from_secs(seconds), |second| {
         match second.elapsed.as_secs() {
-            60 => second.platform.kill(ServiceName::MarketFeed),
-            70 => second.platform.start_service(ServiceName::MarketFeed),
-            100 => second.platform.kill(ServiceName::ExecutionGateway),
-            105 => second.platform.start_service(ServiceName::ExecutionGateway),
-            130 => second.platform.lock_database(true).expect("free"),
-            135 => second.platform.lock_database(false).expect("ours"),
-            160 => second.platform.ship_model(2).expect("shipped"),
+            20 => second.platform.kill(ServiceName::MarketFeed),
+            25 => second.platform.start_service(ServiceName::MarketFeed),
+            35 => second.platform.kill(ServiceName::ExecutionGateway),
+            38 => second.platform.start_service(ServiceName::ExecutionGateway),
+            50 => second.platform.lock_database(true).expect("free"),
+            53 => second.platform.lock_database(false).expect("ours"),
+            60 => second.platform.ship_model(2).expect("shipped"),
             _ => {}
         }
         if second.elapsed.as_secs() == seconds {
@@ -47,13 +47,13 @@ fn the_same_seed_gives_the_same_text() {
 #[tokio::test(start_paused = true)]
 async fn the_books_agree_with_the_brokers_to_the_cent() {
     let mut options = Stage::options(31);
-    options.config.orchestrator.interval_ms = 3_000;
+    options.config.orchestrator.interval_ms = 2_000;
     let mut stage = Stage::start(options);
-    tokio::time::sleep(300 * SECOND).await;
+    tokio::time::sleep(100 * SECOND).await;
     stage.platform.kill(ServiceName::ExecutionGateway);
     tokio::time::sleep(7 * SECOND).await;
     stage.platform.start_service(ServiceName::ExecutionGateway);
-    tokio::time::sleep(293 * SECOND).await;
+    tokio::time::sleep(93 * SECOND).await;
     // Let what is under way end.
     stage.platform.kill(ServiceName::Orchestrator);
     let open = || stage.value(ServiceName::ExecutionGateway, "execution_gateway_open_orders");

@@ -266,7 +266,8 @@ fn range_series_of(frame: &Frame, grid: &Grid) -> Vec<RangeSeries> {
             }
         }
         let (labels, drop_name) = (about.labels.clone(), about.drop_name);
-        out.push(RangeSeries { labels, drop_name, floats, histograms });
+        let falls = super::windows::falls(&floats.values);
+        out.push(RangeSeries { labels, drop_name, floats, histograms, falls });
     }
     out
 }

@@ -1,5 +1,6 @@
 //! What the crate does as seen from outside: texts in, texts out, and laws that hold for any input.
 
+mod accept;
 mod errors;
 mod fuzz;
 mod limits;

@@ -72,3 +72,29 @@ fn selectors_say_how_far_they_reach() {
         d None"#]]
     .assert_eq(&found.join("\n"));
 }
+
+#[test]
+fn long_queries_are_broken_into_lines() {
+    let query = "sum by (status, side) (rate(execution_gateway_orders_total{symbol=~\"AAPL|MSFT\"}[5m])) / on (side) group_left \
+                 sum by (side) (rate(execution_gateway_orders_total[5m])) > 0.5 or -label_replace(up, \"service\", \"$1\", \"job\", \"(.*)\")";
+    let pretty = tradewatch_promql::prettify(&parse(query).unwrap());
+    expect![[r#"
+              sum by (status, side) (rate(execution_gateway_orders_total{symbol=~"AAPL|MSFT"}[5m]))
+            / on (side) group_left ()
+              sum by (side) (rate(execution_gateway_orders_total[5m]))
+          >
+            0.5
+        or
+          -label_replace(up, "service", "$1", "job", "(.*)")"#]]
+    .assert_eq(&pretty);
+    assert_eq!(parse(&pretty).unwrap(), parse(query).unwrap());
+}
+
+#[test]
+fn what_is_broken_into_lines_reads_the_same() {
+    for query in corpus() {
+        let expr = parse(&query).expect("the corpus holds queries");
+        let pretty = tradewatch_promql::prettify(&expr);
+        assert_eq!(parse(&pretty).unwrap_or_else(|e| panic!("{pretty}\n{e:#}")), expr, "{pretty}");
+    }
+}
