@@ -58,6 +58,7 @@ fn main() -> ExitCode {
     }
     missed += encode("scrape of 100,000 counters", &subjects, |subject| (subject.counters)(), 0.3);
     missed += encode("scrape of 10,000 histograms", &subjects, |subject| (subject.histograms)(), 0.3);
+    println!("\nReading a body of 100,000 counters, ns a series: {}", reading());
     println!("\n{missed} targets missed");
     ExitCode::from(u8::from(missed > 0))
 }
@@ -90,6 +91,43 @@ fn print(name: &str, threads: &str, variants: &[Variant], costs: &[f64], target:
         costs[0], variant.library
     );
     u32::from(!met)
+}
+
+/// What a scraper pays: each series parsed, and each known one compared.
+fn reading() -> String {
+    let body = ours::body();
+    let read = |known: &[&str]| {
+        let mut parser = tradewatch_metrics::parse::text(&body);
+        let (mut samples, mut known) = (0u32, known.iter());
+        let start = thread_cpu_ns();
+        loop {
+            if samples > 0
+                && let Some(series) = known.next()
+            {
+                parser
+                    .next_if_series(series)
+                    .expect("the next line is this series")
+                    .expect("the line is good");
+                samples += 1;
+                continue;
+            }
+            match parser.next() {
+                Some(entry) => {
+                    let entry = entry.expect("we wrote the body");
+                    samples += u32::from(matches!(entry, tradewatch_metrics::parse::Entry::Sample(_)));
+                }
+                None => break,
+            }
+        }
+        assert!(samples >= 100_000);
+        (thread_cpu_ns() - start) / f64::from(samples)
+    };
+    let text = std::str::from_utf8(&body).expect("the body is UTF-8");
+    let lines = text.lines().filter(|line| line.starts_with("orders_total{"));
+    let series: Vec<&str> = lines.filter_map(|line| Some(line.split_once(' ')?.0)).collect();
+    let parsed = median((0..7).map(|_| read(&[])).collect());
+    let compared = median((0..7).map(|_| read(&series[1..])).collect());
+    format!("parsed {parsed:.0}, compared {compared:.0}")
 }
 
 fn encode(

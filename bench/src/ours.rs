@@ -84,7 +84,7 @@ pub fn subject() -> Subject {
         named: Arc::new(move |n| {
             let (events, symbols) = (inputs::events(), inputs::symbols());
             for step in 0..n as usize {
-                let symbol = Symbol::intern(black_box(symbols[events[step & MASK].symbol]));
+                let symbol = Symbol::intern(symbols[events[step & MASK].symbol]);
                 let event = also_typed[step & MASK];
                 c.orders_total.at((symbol, event.side, event.status)).inc();
             }
@@ -100,15 +100,7 @@ pub fn subject() -> Subject {
             }
         }),
         counters: Box::new(|| {
-            let registry = Registry::new();
-            let wide = Wide::register(&registry).expect("the declarations are right");
-            for symbol in inputs::many_symbols() {
-                for side in Side::ALL {
-                    for strategy in Strategy::ALL {
-                        wide.orders_total.at((Listed::intern(symbol), *side, *strategy)).inc_by(123_456);
-                    }
-                }
-            }
+            let (registry, wide) = hundred_thousand();
             encoder(registry, wide)
         }),
         histograms: Box::new(|| {
@@ -122,6 +114,27 @@ pub fn subject() -> Subject {
             encoder(registry, wide)
         }),
     }
+}
+
+fn hundred_thousand() -> (Registry, Wide) {
+    let registry = Registry::new();
+    let wide = Wide::register(&registry).expect("the declarations are right");
+    for symbol in inputs::many_symbols() {
+        for side in Side::ALL {
+            for strategy in Strategy::ALL {
+                wide.orders_total.at((Listed::intern(symbol), *side, *strategy)).inc_by(123_456);
+            }
+        }
+    }
+    (registry, wide)
+}
+
+/// The text of 100,000 counters.
+pub fn body() -> Vec<u8> {
+    let (registry, _wide) = hundred_thousand();
+    let mut body = Vec::new();
+    registry.encode(Format::Text004, &mut body);
+    body
 }
 
 fn encoder<M: 'static>(registry: Registry, keep: M) -> Box<dyn FnMut() -> usize> {

@@ -3,16 +3,20 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 use crate::Subject;
-use crate::inputs::{self, ENCODE_HISTOGRAM_SYMBOLS, ENCODE_STRATEGIES, EDGES, MASK, SIDES, STATUSES};
+use crate::inputs::{self, EDGES, ENCODE_HISTOGRAM_SYMBOLS, ENCODE_STRATEGIES, MASK, SIDES, STATUSES};
 
 pub fn subject() -> Subject {
     let counter = IntCounter::new("events_total", "Plain events.").unwrap();
-    let vec = IntCounterVec::new(Opts::new("orders_total", "Orders."), &["symbol", "side", "status"]).unwrap();
+    let vec =
+        IntCounterVec::new(Opts::new("orders_total", "Orders."), &["symbol", "side", "status"]).unwrap();
     let histogram =
-        Histogram::with_opts(HistogramOpts::new("latency_seconds", "Latency.").buckets(EDGES.to_vec())).unwrap();
+        Histogram::with_opts(HistogramOpts::new("latency_seconds", "Latency.").buckets(EDGES.to_vec()))
+            .unwrap();
     let timed = histogram.clone();
     Subject {
         library: "prometheus",
@@ -22,7 +26,8 @@ pub fn subject() -> Subject {
             let (events, symbols) = (inputs::events(), inputs::symbols());
             for step in 0..n as usize {
                 let event = events[step & MASK];
-                vec.with_label_values(&[symbols[event.symbol], SIDES[event.side], STATUSES[event.status]]).inc();
+                vec.with_label_values(&[symbols[event.symbol], SIDES[event.side], STATUSES[event.status]])
+                    .inc();
             }
         }),
         histogram: Arc::new(move |n| {
@@ -35,7 +40,9 @@ pub fn subject() -> Subject {
             }
         }),
         counters: Box::new(|| {
-            let vec = IntCounterVec::new(Opts::new("orders_total", "Orders."), &["symbol", "side", "strategy"]).unwrap();
+            let vec =
+                IntCounterVec::new(Opts::new("orders_total", "Orders."), &["symbol", "side", "strategy"])
+                    .unwrap();
             for symbol in inputs::many_symbols() {
                 for side in SIDES {
                     for strategy in ENCODE_STRATEGIES {

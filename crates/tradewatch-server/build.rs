@@ -8,10 +8,14 @@ fn main() {
     let dist = root.join("../../ui/dist");
     println!("cargo:rerun-if-changed={}", dist.display());
     let mut files = Vec::new();
-    if dist.is_dir() {
-        collect(&dist, &mut files);
-        files.sort();
+    if !dist.join("index.html").is_file() {
+        println!(
+            "cargo::error=ui/dist/index.html is missing: check the repository out whole, or run `npm ci && npm run build` in ui/"
+        );
+        return;
     }
+    collect(&dist, &mut files);
+    files.sort();
     let mut table = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&dist).expect("found under it").to_string_lossy().replace('\\', "/");

@@ -79,7 +79,7 @@ fn headline(message: &Message, first: &MessageAlert, context: &Context) -> Strin
     let summary = first.annotations.get("summary").filter(|text| !text.is_empty());
     let title = match summary {
         Some(summary) => format!("{word}  {name} — {summary}"),
-        None => format!("{word}  {name}"),
+        None => format!("{word}  {}", named(first)),
     };
     let mut right = format!("{} {}", context.clock(context.now), context.zone_name);
     if let Some(session) = &context.session {
@@ -88,6 +88,13 @@ fn headline(message: &Message, first: &MessageAlert, context: &Context) -> Strin
     let used = title.chars().count() + right.chars().count();
     let gap = context.width.saturating_sub(used).max(3);
     format!("{title}{}{right}", " ".repeat(gap))
+}
+
+/// The alert's name and what it is about.
+fn named(alert: &MessageAlert) -> String {
+    let name = alert.labels.get("alertname").map_or("alert", String::as_str);
+    let what = ["symbol", "service", "instance", "job"].iter().find_map(|label| alert.labels.get(*label));
+    what.map_or_else(|| name.to_owned(), |what| format!("{name} {what}"))
 }
 
 fn links(message: &Message, first: &MessageAlert) -> String {
@@ -131,12 +138,9 @@ fn footer(message: &Message, first: &MessageAlert, context: &Context) -> String 
     }
     let total = message.alerts.len() + message.truncated_alerts;
     if total > 1 {
-        let others = message.alerts.iter().skip(1).filter_map(|alert| {
-            let name = alert.labels.get("alertname")?;
-            let what =
-                ["symbol", "service", "instance", "job"].iter().find_map(|label| alert.labels.get(*label));
-            let name = what.map_or_else(|| name.clone(), |what| format!("{name} {what}"));
-            Some(if alert.is_firing() || !message.is_firing() { name } else { format!("{name} resolved") })
+        let others = message.alerts.iter().skip(1).map(|alert| {
+            let name = named(alert);
+            if alert.is_firing() || !message.is_firing() { name } else { format!("{name} resolved") }
         });
         let mut others: Vec<String> = others.take(NAMED_MAX).collect();
         if total - 1 > others.len() {
@@ -160,5 +164,118 @@ fn short(duration: std::time::Duration) -> String {
         (0, 0, _) => format!("{:.1} s", duration.as_secs_f64()),
         (0, m, s) => format!("{m} min {s} s"),
         (h, m, _) => format!("{h} h {m} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use expect_test::expect;
+
+    use super::*;
+
+    fn alert(name: &str, pairs: &[(&str, &str)], annotations: &[(&str, &str)], status: &str) -> MessageAlert {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let mut labels = map(pairs);
+        labels.insert("alertname".to_owned(), name.to_owned());
+        MessageAlert {
+            status: status.to_owned(),
+            labels,
+            annotations: map(annotations),
+            starts_at: "2026-11-20T19:03:06.400Z".to_owned(),
+            ends_at: match status {
+                "firing" => "0001-01-01T00:00:00Z".to_owned(),
+                _ => "2026-11-20T21:13:00Z".to_owned(),
+            },
+            generator_url: String::new(),
+            fingerprint: "050fbeb6f7db488a".to_owned(),
+        }
+    }
+
+    fn message(alerts: Vec<MessageAlert>) -> Message {
+        Message {
+            receiver: "desk".to_owned(),
+            status: alerts[0].status.clone(),
+            alerts,
+            group_labels: BTreeMap::new(),
+            common_labels: BTreeMap::new(),
+            common_annotations: BTreeMap::new(),
+            external_url: "http://m:9090/".to_owned(),
+            version: "4".to_owned(),
+            group_key: String::new(),
+            truncated_alerts: 0,
+        }
+    }
+
+    fn context() -> Context {
+        Context {
+            zone: TimeZone::get("America/New_York").expect("bundled"),
+            zone_name: "New York".to_owned(),
+            session: Some("session open (XNYS)".to_owned()),
+            ..Context::utc(Timestamp::from_millis(1_795_201_387_000))
+        }
+    }
+
+    #[test]
+    fn one_alert_is_four_lines() {
+        let lost = alert(
+            "ExecutionGatewayLost",
+            &[("severity", "critical")],
+            &[
+                ("summary", "trading disabled"),
+                ("description", "execution-gateway (127.0.0.1:8002) does not answer. 3 open orders."),
+                ("runbook_url", "http://m:9090/runbooks/ExecutionGatewayLost"),
+                ("first_check", "is the process alive?"),
+                ("dashboard_url", "http://m:9090/dashboards/health"),
+            ],
+            "firing",
+        );
+        let context = Context {
+            width: 112,
+            detected_in: Some(Duration::from_millis(600)),
+            held_back: vec!["NoOrdersSubmitted".to_owned()],
+            ..context()
+        };
+        expect![[r#"
+            CRITICAL  ExecutionGatewayLost — trading disabled                         14:03:07 New York, session open (XNYS)
+            execution-gateway (127.0.0.1:8002) does not answer. 3 open orders.
+            First: is the process alive? → http://m:9090/runbooks/ExecutionGatewayLost   See it → http://m:9090/dashboards/health   Acknowledge or silence → http://m:9090/alerts?alert=050fbeb6f7db488a
+            Since 14:03:06 · detected in 0.6 s · NoOrdersSubmitted held back"#]].assert_eq(&phone(&message(vec![lost]), &context));
+    }
+
+    #[test]
+    fn a_group_names_its_alerts_and_a_repeat_says_so() {
+        let stale =
+            |symbol, status| alert("PriceStale", &[("severity", "warning"), ("symbol", symbol)], &[], status);
+        let mut alerts: Vec<MessageAlert> = ["AAPL", "MSFT", "TSLA", "AMZN", "GOOGL", "BTC/USD", "ETH/USD"]
+            .map(|s| stale(s, "firing"))
+            .into();
+        alerts[2].status = "resolved".to_owned();
+        let mut message = message(alerts);
+        message.truncated_alerts = 93;
+        expect![[r#"
+            WARNING  PriceStale AAPL   14:03:07 New York
+            Acknowledge or silence → http://m:9090/alerts?alert=050fbeb6f7db488a
+            Since 14:03:06 · group of 100 (PriceStale MSFT, PriceStale TSLA resolved, PriceStale AMZN, PriceStale GOOGL, PriceStale BTC/USD, 94 more) · attempt 3"#]].assert_eq(&phone(&message, &Context { attempt: 3, session: None, ..context() }));
+    }
+
+    #[test]
+    fn the_all_clear_says_how_long() {
+        let over =
+            alert("BreakerTripped", &[("severity", "page")], &[("summary", "breaker open")], "resolved");
+        expect![[r#"
+            RESOLVED  BreakerTripped — breaker open   14:03:07 New York, session open (XNYS)
+            From 14:03:06 to 16:13:00 (2 h 9 min)"#]]
+        .assert_eq(&phone(&message(vec![over.clone()]), &context()));
+        // The next day the date is named too.
+        let later = Context { now: context().now + Duration::from_secs(86_400), ..context() };
+        expect![[r#"
+            RESOLVED  BreakerTripped — breaker open   14:03:07 New York, session open (XNYS)
+            From 2026-11-20 14:03:06 to 2026-11-20 16:13:00 (2 h 9 min)"#]]
+        .assert_eq(&phone(&message(vec![over]), &later));
     }
 }

@@ -1,4 +1,18 @@
 //! The committed tables: regular hours in local time and the exceptions to them, expanded to sessions.
+//!
+//! A table is text, one fact a line:
+//!
+//! ```text
+//! mic XTKS
+//! name Tokyo Stock Exchange
+//! zone Asia/Tokyo
+//! span 2015-01-01 2027-12-31                    the first and the last date it knows
+//! regular 2024-11-05 09:00-11:30,12:30-15:30    hours from this date on, with the break between
+//! closed 2015-01-01 2015-01-02                  weekdays without a session
+//! hours 2015-11-27 09:30-13:00                  other hours on one date, or a session on a weekend
+//! ```
+//!
+//! A time with a minus sign in front is on the day before: `-17:00-16:00`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;

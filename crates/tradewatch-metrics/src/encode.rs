@@ -315,3 +315,17 @@ pub(crate) fn rejected<'a>(heads: impl Iterator<Item = &'a Head>, format: Format
         }
     }
 }
+
+/// The SDK's own counter of series that got no cells; exposed once there is one.
+pub(crate) fn refused(count: u64, format: Format, out: &mut Vec<u8>) {
+    const NAME: &str = "tradewatch_sdk_refused_series_total";
+    if count > 0 {
+        write_own_header(
+            NAME,
+            "Series that are not counted: the process has used up its cells.",
+            format,
+            out,
+        );
+        writeln!(out, "{NAME} {count}").expect("writing to a Vec does not fail");
+    }
+}

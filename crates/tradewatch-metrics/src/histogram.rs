@@ -1,5 +1,6 @@
 //! Histograms with classic buckets, and the timers that feed them.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -180,10 +181,15 @@ impl Encoder {
     }
 
     fn refresh(&mut self, core: &Core) {
-        if self.lines.refresh(core.slots.len(), core.slots.entries(), &core.head) {
-            // Lines moved. What was shown before is lost, which matters only if the very next read fails.
-            self.last = vec![(0.0, vec![0; self.counts.len()]); self.lines.len()];
+        if self.lines.len() == core.slots.len() {
+            return;
         }
+        let before: Vec<u32> = self.lines.iter().map(|line| line.slot).collect();
+        self.lines.refresh(core.slots.len(), core.slots.entries(), &core.head);
+        // Lines moved; what was shown of a series moves with it, or it could seem to go back to nothing.
+        let mut shown: HashMap<u32, (f64, Vec<u64>)> = before.into_iter().zip(self.last.drain(..)).collect();
+        let empty = || (0.0, vec![0; self.counts.len()]);
+        self.last = self.lines.iter().map(|line| shown.remove(&line.slot).unwrap_or_else(empty)).collect();
     }
 }
 

@@ -51,9 +51,9 @@ impl Key {
         let length = (len as u64) << 56;
         match len {
             // Two reads that overlap cover every length without a loop over bytes.
+            4..=7 => Key { low: half(0) | half(len - 4) << (8 * (len - 4)), high: length },
             8 => Key { low: word(0), high: length },
             9..=15 => Key { low: word(0), high: length | (word(len - 8) >> (8 * (16 - len))) },
-            4..=7 => Key { low: half(0) | half(len - 4) << (8 * (len - 4)), high: length },
             0..=3 => {
                 let low = text.iter().rev().fold(0, |low, byte| low << 8 | u64::from(*byte));
                 Key { low, high: length }
@@ -66,8 +66,8 @@ impl Key {
     #[inline]
     fn place(self) -> usize {
         const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mixed = u128::from(self.low ^ MIX) * u128::from(self.high.rotate_left(29) ^ MIX.rotate_left(32));
-        (mixed as u64 ^ (mixed >> 64) as u64) as usize
+        // The high half of the product depends on every bit below it.
+        ((self.low ^ self.high.rotate_left(23)).wrapping_mul(MIX) >> 40) as usize
     }
 
     #[inline]

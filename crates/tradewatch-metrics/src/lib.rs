@@ -1,41 +1,4 @@
-//! Instruments for trading services: nanoseconds on the hot path, never a panic.
-//!
-//! Metrics are declared once, as a struct; the doc comment of a field is its help text:
-//!
-//! ```
-//! use tradewatch_metrics::*;
-//!
-//! #[derive(Label)]
-//! enum Side { Buy, Sell }
-//!
-//! open_label!(pub struct Symbol("symbol"), budget = 64);
-//!
-//! /// What the gateway tells about itself.
-//! #[derive(Metrics)]
-//! #[metrics(prefix = "execution_gateway")]
-//! struct GatewayMetrics {
-//!     /// Orders handled.
-//!     orders_total: Counter<(Symbol, Side)>,
-//!     /// Time from receiving an order request to its answer.
-//!     #[buckets(0.1, 0.25, 0.5, 1.0)]
-//!     order_placement_duration_seconds: Histogram<(Symbol, Side)>,
-//!     /// 1 while the circuit breaker blocks new positions.
-//!     circuit_breaker_status: Gauge,
-//! }
-//!
-//! let registry = Registry::new();
-//! let m = GatewayMetrics::register(&registry)?;
-//! let symbol = Symbol::intern("AAPL");
-//! let timing = m.order_placement_duration_seconds.at((symbol, Side::Buy)).start();
-//! m.orders_total.at((symbol, Side::Buy)).inc();
-//! m.circuit_breaker_status.set(0.0);
-//! timing.stop();
-//!
-//! let mut body = Vec::new();
-//! registry.encode(Format::Text004, &mut body);
-//! assert!(String::from_utf8(body)?.contains("execution_gateway_orders_total{symbol=\"AAPL\",side=\"buy\"} 1\n"));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 extern crate self as tradewatch_metrics;
 

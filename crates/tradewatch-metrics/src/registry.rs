@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::descriptor::{Descriptor, MetricKind};
 use crate::encode::{self, Format};
-use crate::slab::Scrape;
+use crate::slab::{self, Scrape};
 
 /// A set of metric families with unique names, and the clock of their timers. Cloning shares it.
 ///
@@ -88,6 +88,7 @@ impl Registry {
         drop(scrape);
         encode::overflows(&families.overflows, format, out);
         encode::rejected(families.list.iter().map(|family| family.head()), format, out);
+        encode::refused(slab::REFUSED.load(Ordering::Relaxed), format, out);
         if format == Format::OpenMetrics1 {
             out.extend_from_slice(b"# EOF\n");
         }

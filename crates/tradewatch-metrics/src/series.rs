@@ -49,7 +49,7 @@ impl SlotTable {
         if known != slab::SINK {
             return known;
         }
-        let slot = slab::allocate(&self.layout).unwrap_or(slab::SINK);
+        let slot = slab::allocate(&self.layout);
         if slot != slab::SINK {
             entry.store(slot, Ordering::Release);
             self.len.fetch_add(1, Ordering::Release);

@@ -1,17 +1,23 @@
-//! The cells that counters and histograms write to: one slab for each thread, one writer for each cell.
+//! The cells that counters and histograms write to: a slab for each thread, one writer for each cell.
 //!
 //! Why: an atomic read-modify-write on a shared line costs 2 ns alone and 8 to 50 ns under contention; a
 //! load and a store to a cell that only this thread writes costs 0.5 ns and never contends. A scrape sums a
-//! cell over all threads.
+//! cell over all slabs.
+//!
+//! Memory is bounded by the machine and not by the number of threads: beyond two threads a core, a thread
+//! shares one of as many shards as there are cores and adds atomically (some 10 ns). A thread that ends leaves
+//! its values behind: the next thread continues on its slab, or the next scrape adds them to the retired slab
+//! and frees the memory.
 //!
 //! Slots are numbered across the process, so one thread-local pointer serves every registry. A slot range is
 //! owned by the family that allocated it and returns to the free list (zeroed in every slab) when the family,
 //! its registry and every handle are gone.
 //!
 //! Invariants:
-//! - A slab in state `IN_USE` is written by exactly one thread, that which leased it.
-//! - Chunks are freed only by `Scrape::fold`, under the scrape lock, while the slab is `FOLDING`: then no thread
-//!   leases it and no reader runs.
+//! - A slab that is `IN_USE` is written by exactly one thread, that which leased it. A `SHARED` slab is written
+//!   by atomic read-modify-write only.
+//! - Chunks are freed only by `Scrape::fold`, under the scrape lock, while their slab is `FOLDING`: then no
+//!   thread leases it and no reader runs. Those of shared slabs are never freed.
 //! - A writer never waits: the scrape lock is taken by scrapes, by families that end, and by nothing else.
 
 #![allow(unsafe_code)] // A zeroed allocation, a chunk pointer's dereference and its reclamation, each argued beside it.
@@ -19,7 +25,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Cells in one chunk: 32 KiB, the unit in which a thread takes memory.
@@ -40,8 +46,13 @@ const READ_YIELDS_MAX: u32 = 64;
 const FREE: u8 = 0;
 const IN_USE: u8 = 1;
 const FOLDING: u8 = 2;
-/// Written under a lock only: values of ended threads, and of threads whose thread-locals are gone.
 const SHARED: u8 = 3;
+
+/// A histogram's sequence counts the observations in progress in its low bits and those done above them, so
+/// that one writer by plain stores and many by additions leave the same trace for a reader.
+const BEGUN: u64 = 1;
+const DONE: u64 = 1 << 16;
+const IN_PROGRESS: u64 = DONE - 1;
 
 /// What a cell holds, so that the values of an ended thread can be added to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +80,11 @@ impl Chunk {
     }
 }
 
-/// One thread's cells.
+/// The cells of one thread, or of those that share them.
 struct Slab {
     chunks: [AtomicPtr<Chunk>; CHUNKS_MAX],
+    /// How many chunks there are, so that a scrape passes over an empty slab at once.
+    len: AtomicUsize,
     state: AtomicU8,
     next: OnceLock<&'static Slab>,
 }
@@ -80,31 +93,44 @@ impl Slab {
     const fn new(state: u8) -> Slab {
         Slab {
             chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS_MAX],
+            len: AtomicUsize::new(0),
             state: AtomicU8::new(state),
             next: OnceLock::new(),
         }
     }
 
+    #[inline(always)]
+    fn entry(&self, slot: u32) -> &AtomicPtr<Chunk> {
+        &self.chunks[(slot >> CHUNK_BITS) as usize & (CHUNKS_MAX - 1)]
+    }
+
     /// The chunk that holds `slot`, if this slab has one.
     #[inline(always)]
     fn chunk(&self, slot: u32, order: Ordering) -> Option<&Chunk> {
-        let chunk = self.chunks[(slot >> CHUNK_BITS) as usize & (CHUNKS_MAX - 1)].load(order);
+        let chunk = self.entry(slot).load(order);
         // SAFETY: a non-null entry came from `Box::into_raw` in `chunk_or_new`. It is freed only in
         // `Scrape::fold`, which first moves the slab from FREE to FOLDING and holds the scrape lock. The callers
         // are (a) the thread that leases the slab, so the state is IN_USE and `fold` leaves it alone,
-        // (b) holders of the scrape lock, who exclude `fold`, and (c) holders of the orphan lock on a SHARED
-        // slab, which `fold` never frees.
+        // (b) holders of the scrape lock, who exclude `fold`, and (c) writers of a SHARED slab, which `fold`
+        // never touches. The reference is used within the call of (a) to (c) that asked for it.
         unsafe { chunk.as_ref() }
     }
 
-    /// Like [`Slab::chunk`], taking memory if there is none. Only the slab's one writer calls this.
-    #[cold]
+    /// Like [`Slab::chunk`], taking memory if there is none. Only writers of the slab call this.
     fn chunk_or_new(&self, slot: u32) -> &Chunk {
         if self.chunk(slot, Ordering::Acquire).is_none() {
             let fresh = Box::into_raw(Chunk::boxed());
-            self.chunks[(slot >> CHUNK_BITS) as usize & (CHUNKS_MAX - 1)].store(fresh, Ordering::Release);
+            let (empty, success, failure) = (ptr::null_mut(), Ordering::Release, Ordering::Relaxed);
+            match self.entry(slot).compare_exchange(empty, fresh, success, failure) {
+                Ok(_) => {
+                    self.len.fetch_add(1, Ordering::Relaxed);
+                }
+                // SAFETY: another writer of this shared slab was first; `fresh` came from `into_raw` above and
+                // nobody else has seen it.
+                Err(_) => drop(unsafe { Box::from_raw(fresh) }),
+            }
         }
-        self.chunk(slot, Ordering::Acquire).expect("the entry was filled above and only `fold` empties it")
+        self.chunk(slot, Ordering::Acquire).expect("filled above, and not freed while it has writers")
     }
 }
 
@@ -112,12 +138,13 @@ impl Slab {
 static RETIRED: Slab = Slab::new(SHARED);
 /// Second slab of the list: for writers that run after their thread's slab was given back.
 static ORPHANS: Slab = Slab::new(SHARED);
-static ORPHANS_LOCK: Mutex<()> = Mutex::new(());
-static SCRAPE_LOCK: Mutex<()> = Mutex::new(());
+/// Held by whoever reads cells of all threads; the list is the slabs that have any, kept for its memory.
+static SCRAPE_LOCK: Mutex<Vec<&'static Slab>> = Mutex::new(Vec::new());
 static ALLOCATOR: Mutex<Allocator> = Mutex::new(Allocator::new());
 
 thread_local! {
-    /// Has no destructor and a constant start, so that reading it is one load from thread-local memory.
+    /// This thread's own slab; `None` before the first touch, after the thread's end, and for a thread that
+    /// shares. Has no destructor and a constant start, so that reading it is one load.
     static SLAB: Cell<Option<&'static Slab>> = const { Cell::new(None) };
     /// Gives the slab back when the thread ends.
     static LEASE: Lease = Lease(lease());
@@ -128,8 +155,8 @@ struct Lease(&'static Slab);
 impl Drop for Lease {
     fn drop(&mut self) {
         SLAB.set(None);
-        // Release: whoever takes the slab over sees every value written by this thread.
-        self.0.state.store(FREE, Ordering::Release);
+        // Release: whoever takes the slab over sees every value written by this thread. A shared slab stays.
+        let _ = self.0.state.compare_exchange(IN_USE, FREE, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -139,20 +166,43 @@ fn slabs() -> impl Iterator<Item = &'static Slab> {
     std::iter::successors(Some(&RETIRED), |slab| slab.next.get().copied())
 }
 
-/// Takes over the slab of an ended thread, its values included (they are summed all the same), or adds one.
+/// How many threads have a slab of their own, and how many slabs the others share.
+fn shares() -> (usize, usize) {
+    static SHARES: OnceLock<(usize, usize)> = OnceLock::new();
+    *SHARES.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (2 * cores, cores)
+    })
+}
+
+/// A slab for a new thread: that of an ended one, values included (they are summed all the same), else a
+/// fresh one, else one of those that are shared.
 fn lease() -> &'static Slab {
-    let taken = |slab: &&Slab| {
+    let take = |slab: &&Slab| {
         slab.state.compare_exchange(FREE, IN_USE, Ordering::Acquire, Ordering::Relaxed).is_ok()
     };
-    if let Some(slab) = slabs().find(taken) {
+    if let Some(slab) = slabs().find(take) {
         return slab;
     }
-    let fresh: &'static Slab = Box::leak(Box::new(Slab::new(IN_USE)));
+    let (own_max, shared_max) = shares();
+    let is_shared = |slab: &&Slab| slab.state.load(Ordering::Relaxed) == SHARED;
+    // The retired slab and the orphans' are not leased.
+    let shared = || slabs().skip(2).filter(is_shared);
+    if slabs().skip(2).count() - shared().count() < own_max {
+        return append(Slab::new(IN_USE));
+    }
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let turn = TURN.fetch_add(1, Ordering::Relaxed) % shared_max;
+    shared().nth(turn).unwrap_or_else(|| append(Slab::new(SHARED)))
+}
+
+fn append(slab: Slab) -> &'static Slab {
+    let slab: &'static Slab = Box::leak(Box::new(slab));
     let mut last = slabs().last().expect("the list has at least the retired slab");
-    while last.next.set(fresh).is_err() {
+    while last.next.set(slab).is_err() {
         last = last.next.get().expect("set failed, so there is a next");
     }
-    fresh
+    slab
 }
 
 #[inline(always)]
@@ -160,38 +210,14 @@ fn own_chunk(slot: u32) -> Option<&'static Chunk> {
     SLAB.get()?.chunk(slot, Ordering::Relaxed)
 }
 
-/// Runs `write` on this thread's chunk, taking slab and memory if need be. The first touch only.
-fn write_cold(slot: u32, write: impl Fn(&Chunk)) {
-    match LEASE.try_with(|lease| lease.0) {
-        Ok(slab) => {
-            SLAB.set(Some(slab));
-            write(slab.chunk_or_new(slot));
-        }
-        // The thread is past its thread-locals: one slab for all such writers, under a lock.
-        Err(_) => {
-            let _lock = ORPHANS_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-            write(ORPHANS.chunk_or_new(slot));
-        }
+/// The chunk for a write that found none of its own, and whether others write to it too.
+fn chunk_cold(slot: u32) -> (&'static Chunk, bool) {
+    let slab = LEASE.try_with(|lease| lease.0).unwrap_or(&ORPHANS);
+    let shared = slab.state.load(Ordering::Relaxed) == SHARED;
+    if !shared {
+        SLAB.set(Some(slab));
     }
-}
-
-// Functions of values, not closures: what a closure captures would be spilt on the hot path.
-#[cold]
-#[inline(never)]
-fn add_cold(slot: u32, by: u64) {
-    write_cold(slot, |chunk| add_int(chunk.cell(slot as usize), by));
-}
-
-#[cold]
-#[inline(never)]
-fn add_f64_cold(slot: u32, by: f64) {
-    write_cold(slot, |chunk| add_float(chunk.cell(slot as usize), by));
-}
-
-#[cold]
-#[inline(never)]
-fn observe_cold(slot: u32, bucket: usize, value: f64) {
-    write_cold(slot, |chunk| write_observation(chunk, slot, bucket, value));
+    (slab.chunk_or_new(slot), shared)
 }
 
 #[inline(always)]
@@ -203,6 +229,11 @@ fn add_int(cell: &AtomicU64, by: u64) {
 fn add_float(cell: &AtomicU64, by: f64) {
     let sum = f64::from_bits(cell.load(Ordering::Relaxed)) + by;
     cell.store(sum.to_bits(), Ordering::Relaxed);
+}
+
+fn add_float_shared(cell: &AtomicU64, by: f64) {
+    let add = |bits| Some((f64::from_bits(bits) + by).to_bits());
+    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
 }
 
 /// Adds to an integer cell of this thread.
@@ -223,6 +254,68 @@ pub(crate) fn add_f64(slot: u32, by: f64) {
     }
 }
 
+/// Counts `value` in `bucket` and adds it to the sum, as one step for a scrape.
+#[inline(always)]
+pub(crate) fn observe(slot: u32, bucket: usize, value: f64) {
+    match own_chunk(slot) {
+        Some(chunk) => observe_own(chunk, slot, bucket, value),
+        None => observe_cold(slot, bucket, value),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn add_cold(slot: u32, by: u64) {
+    let (chunk, shared) = chunk_cold(slot);
+    let cell = chunk.cell(slot as usize);
+    if shared {
+        cell.fetch_add(by, Ordering::Relaxed);
+    } else {
+        add_int(cell, by);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn add_f64_cold(slot: u32, by: f64) {
+    let (chunk, shared) = chunk_cold(slot);
+    let cell = chunk.cell(slot as usize);
+    if shared { add_float_shared(cell, by) } else { add_float(cell, by) }
+}
+
+#[cold]
+#[inline(never)]
+fn observe_cold(slot: u32, bucket: usize, value: f64) {
+    let (chunk, shared) = chunk_cold(slot);
+    if shared { observe_shared(chunk, slot, bucket, value) } else { observe_own(chunk, slot, bucket, value) }
+}
+
+#[inline(always)]
+fn observe_own(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
+    let base = slot as usize;
+    let sequence = chunk.cell(base);
+    let before = sequence.load(Ordering::Relaxed);
+    // In progress while the sum and the bucket do not belong together. The fence orders that mark before the
+    // values, the release store orders the values before its end.
+    sequence.store(before.wrapping_add(BEGUN), Ordering::Relaxed);
+    fence(Ordering::Release);
+    add_float(chunk.cell(base + 1), value);
+    add_int(chunk.cell(base + 2 + bucket), 1);
+    sequence.store(before.wrapping_add(DONE), Ordering::Release);
+}
+
+/// The same for cells that others write to as well: they do not wait for each other, and a reader waits until
+/// none is in progress.
+fn observe_shared(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
+    let base = slot as usize;
+    let sequence = chunk.cell(base);
+    sequence.fetch_add(BEGUN, Ordering::Relaxed);
+    fence(Ordering::Release);
+    add_float_shared(chunk.cell(base + 1), value);
+    chunk.cell(base + 2 + bucket).fetch_add(1, Ordering::Relaxed);
+    sequence.fetch_add(DONE - BEGUN, Ordering::Release);
+}
+
 /// The layout of a histogram's range: sequence, sum, then one cell for each bucket.
 pub(crate) fn histogram_layout(buckets: usize) -> Vec<CellKind> {
     let mut layout = vec![CellKind::Sequence, CellKind::Float];
@@ -230,75 +323,33 @@ pub(crate) fn histogram_layout(buckets: usize) -> Vec<CellKind> {
     layout
 }
 
-#[inline(always)]
-fn write_observation(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
-    let base = slot as usize;
-    let sequence = chunk.cell(base);
-    let before = sequence.load(Ordering::Relaxed);
-    // Odd while the sum and the bucket do not belong together. The fence orders the odd number before the
-    // values, the release store orders the values before the even one.
-    sequence.store(before.wrapping_add(1), Ordering::Relaxed);
-    fence(Ordering::Release);
-    add_float(chunk.cell(base + 1), value);
-    add_int(chunk.cell(base + 2 + bucket), 1);
-    sequence.store(before.wrapping_add(2), Ordering::Release);
-}
-
-/// Counts `value` in `bucket` and adds it to the sum, as one step for a scrape.
-#[inline(always)]
-pub(crate) fn observe(slot: u32, bucket: usize, value: f64) {
-    match own_chunk(slot) {
-        Some(chunk) => write_observation(chunk, slot, bucket, value),
-        None => observe_cold(slot, bucket, value),
-    }
-}
-
 /// The right to read cells of all threads. One at a time in a process.
-pub(crate) struct Scrape(#[allow(dead_code)] MutexGuard<'static, ()>);
+pub(crate) struct Scrape(MutexGuard<'static, Vec<&'static Slab>>);
 
 impl Scrape {
     /// Waits for another scrape to end, then takes in the values of threads that ended.
     pub(crate) fn begin() -> Scrape {
-        let scrape = Scrape(SCRAPE_LOCK.lock().unwrap_or_else(PoisonError::into_inner));
-        scrape.fold();
-        scrape
+        let mut live = SCRAPE_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        slabs().for_each(|slab| fold(&live, slab));
+        // A slab that gets its first cells after this is read by the next scrape.
+        live.clear();
+        live.extend(slabs().filter(|slab| slab.len.load(Ordering::Relaxed) > 0));
+        Scrape(live)
     }
 
-    /// Adds the cells of slabs without a thread to the retired slab and frees their memory.
-    fn fold(&self) {
-        for slab in slabs() {
-            let empty = slab.chunks.iter().all(|chunk| chunk.load(Ordering::Relaxed).is_null());
-            if empty
-                || slab.state.compare_exchange(FREE, FOLDING, Ordering::Acquire, Ordering::Relaxed).is_err()
-            {
-                continue;
-            }
-            let allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
-            for (number, entry) in slab.chunks.iter().enumerate() {
-                let chunk = entry.swap(ptr::null_mut(), Ordering::AcqRel);
-                if chunk.is_null() {
-                    continue;
-                }
-                // SAFETY: the pointer came from `Box::into_raw` and the swap took the only copy of it. The
-                // state FOLDING keeps threads from leasing the slab, the scrape lock keeps readers away.
-                let chunk = unsafe { Box::from_raw(chunk) };
-                retire(&chunk, number, &allocator.kinds);
-            }
-            drop(allocator);
-            slab.state.store(FREE, Ordering::Release);
-        }
+    fn chunks(&self, slot: u32) -> impl Iterator<Item = &Chunk> {
+        self.0.iter().filter_map(move |slab| slab.chunk(slot, Ordering::Acquire))
     }
 
     /// The sum of an integer cell over all threads, wrapping.
     pub(crate) fn sum(&self, slot: u32) -> u64 {
-        let cells = slabs().filter_map(|slab| slab.chunk(slot, Ordering::Acquire));
-        cells.fold(0, |sum, chunk| sum.wrapping_add(chunk.cell(slot as usize).load(Ordering::Relaxed)))
+        self.chunks(slot)
+            .fold(0, |sum, chunk| sum.wrapping_add(chunk.cell(slot as usize).load(Ordering::Relaxed)))
     }
 
     /// The sum of a float cell over all threads.
     pub(crate) fn sum_f64(&self, slot: u32) -> f64 {
-        let cells = slabs().filter_map(|slab| slab.chunk(slot, Ordering::Acquire));
-        cells.map(|chunk| f64::from_bits(chunk.cell(slot as usize).load(Ordering::Relaxed))).sum()
+        self.chunks(slot).map(|chunk| f64::from_bits(chunk.cell(slot as usize).load(Ordering::Relaxed))).sum()
     }
 
     /// Adds the buckets of a histogram over all threads to `counts` and returns their sum.
@@ -308,7 +359,7 @@ impl Scrape {
     pub(crate) fn histogram(&self, slot: u32, counts: &mut [u64]) -> Option<f64> {
         counts.fill(0);
         let mut sum = 0.0;
-        for chunk in slabs().filter_map(|slab| slab.chunk(slot, Ordering::Acquire)) {
+        for chunk in self.chunks(slot) {
             sum += read_histogram(chunk, slot, counts)?;
         }
         Some(sum)
@@ -329,13 +380,37 @@ fn read_histogram(chunk: &Chunk, slot: u32, counts: &mut [u64]) -> Option<f64> {
         }
         // Orders the reads above before the second look at the sequence.
         fence(Ordering::Acquire);
-        if before.is_multiple_of(2) && sequence.load(Ordering::Relaxed) == before {
+        if before & IN_PROGRESS == 0 && sequence.load(Ordering::Relaxed) == before {
             counts.iter_mut().zip(copy.iter()).for_each(|(total, one)| *total = total.wrapping_add(*one));
             return Some(f64::from_bits(sum));
         }
         if attempt < READ_SPINS_MAX { std::hint::spin_loop() } else { std::thread::yield_now() }
     }
     None
+}
+
+/// Adds the cells of a slab without a thread to the retired slab and frees their memory. The list stands for
+/// the scrape lock.
+fn fold(_held: &MutexGuard<'static, Vec<&'static Slab>>, slab: &Slab) {
+    if slab.len.load(Ordering::Relaxed) == 0
+        || slab.state.compare_exchange(FREE, FOLDING, Ordering::Acquire, Ordering::Relaxed).is_err()
+    {
+        return;
+    }
+    let allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    for (number, entry) in slab.chunks.iter().enumerate() {
+        let chunk = entry.swap(ptr::null_mut(), Ordering::AcqRel);
+        if chunk.is_null() {
+            continue;
+        }
+        // SAFETY: the pointer came from `Box::into_raw` and the swap took the only copy of it. The state
+        // FOLDING keeps threads from leasing the slab, the scrape lock keeps readers away.
+        let chunk = unsafe { Box::from_raw(chunk) };
+        retire(&chunk, number, &allocator.kinds);
+    }
+    drop(allocator);
+    slab.len.store(0, Ordering::Relaxed);
+    slab.state.store(FREE, Ordering::Release);
 }
 
 fn retire(chunk: &Chunk, number: usize, kinds: &[CellKind]) {
@@ -397,9 +472,16 @@ impl Allocator {
     }
 }
 
-/// Takes a contiguous range of cells, zero in every thread. `None` if the process has used up its cells.
-pub(crate) fn allocate(layout: &[CellKind]) -> Option<u32> {
-    ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner).allocate(layout)
+/// Series that got no cells since the process had used them up. What they count is lost.
+pub(crate) static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes a contiguous range of cells, zero in every thread; the sink if the process has used up its cells.
+pub(crate) fn allocate(layout: &[CellKind]) -> u32 {
+    let base = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner).allocate(layout);
+    base.unwrap_or_else(|| {
+        REFUSED.fetch_add(1, Ordering::Relaxed);
+        SINK
+    })
 }
 
 /// Gives ranges back. The caller vouches that no handle to them is left, so that nobody writes to them.
@@ -412,5 +494,79 @@ pub(crate) fn release(ranges: impl Iterator<Item = u32>, len: usize) {
         }
         let mut allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
         allocator.free.entry(len).or_default().push(base);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    struct EndOnDrop<'a>(&'a AtomicBool);
+
+    impl Drop for EndOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn ranges_stay_in_their_chunk_and_are_given_out_again() {
+        let mut allocator = Allocator::new();
+        let layout = histogram_layout(100);
+        let mut bases = Vec::new();
+        while let Some(base) = allocator.allocate(&layout) {
+            assert!(base >= SINK_CELLS && base as usize % CHUNK_CELLS + layout.len() <= CHUNK_CELLS);
+            bases.push(base);
+        }
+        assert!(
+            bases.len() > 40_000 && bases.windows(2).all(|pair| pair[1] - pair[0] >= layout.len() as u32)
+        );
+        // What was left over at the borders of chunks serves small ranges.
+        assert!(allocator.allocate(&[CellKind::Float]).is_some());
+        allocator.free.entry(layout.len()).or_default().push(bases[7]);
+        assert_eq!(allocator.allocate(&layout), Some(bases[7]));
+        assert_eq!(allocator.allocate(&layout), None);
+    }
+
+    /// Plain and shared writers on cells of one histogram leave sequences a reader understands.
+    #[test]
+    fn readers_see_observations_whole() {
+        let (own, shared) = (Chunk::boxed(), Chunk::boxed());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    observe_own(&own, 8, 1, 3.0);
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        observe_shared(&shared, 8, 1, 3.0);
+                    }
+                });
+            }
+            // Ends the writers however this ends, or a failure would hang the test.
+            let _end = EndOnDrop(&done);
+            // Until both kinds of writer have been at it for a while.
+            let mut least = 0;
+            while least < 100_000 {
+                least = u64::MAX;
+                for chunk in [&own, &shared] {
+                    let mut counts = [0; 3];
+                    if let Some(sum) = read_histogram(chunk, 8, &mut counts) {
+                        assert_eq!((sum, counts[0], counts[2]), (3.0 * counts[1] as f64, 0, 0));
+                    }
+                    least = least.min(counts[1]);
+                }
+            }
+        });
+        let mut counts = [0; 3];
+        assert!(
+            read_histogram(&own, 8, &mut counts).is_some()
+                && read_histogram(&shared, 8, &mut counts).is_some()
+        );
     }
 }

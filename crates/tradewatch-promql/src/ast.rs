@@ -34,7 +34,7 @@ impl ValueType {
 }
 
 /// An expression and its place in the query.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
@@ -44,9 +44,44 @@ pub struct Expr {
     pub(crate) source: Option<Arc<str>>,
 }
 
+// A chain of operators leans to the left and may be long, so copies and comparisons follow it in loops.
+
 impl PartialEq for Expr {
     fn eq(&self, other: &Expr) -> bool {
-        self.kind == other.kind
+        let (mut left, mut right) = (self, other);
+        while let (ExprKind::Binary(a), ExprKind::Binary(b)) = (&left.kind, &right.kind) {
+            let same = a.op == b.op && a.return_bool == b.return_bool && a.matching == b.matching;
+            if !same || a.rhs != b.rhs {
+                return false;
+            }
+            (left, right) = (&a.lhs, &b.lhs);
+        }
+        left.kind == right.kind
+    }
+}
+
+impl Clone for Expr {
+    fn clone(&self) -> Expr {
+        let mut chain = Vec::new();
+        let mut leaf = self;
+        while let ExprKind::Binary(binary) = &leaf.kind {
+            chain.push((binary, leaf));
+            leaf = &binary.lhs;
+        }
+        let mut out = Expr { kind: leaf.kind.clone(), span: leaf.span, source: leaf.source.clone() };
+        for (b, expr) in chain.into_iter().rev() {
+            let binary = Binary {
+                op: b.op,
+                lhs: out,
+                rhs: b.rhs.clone(),
+                return_bool: b.return_bool,
+                matching: b.matching.clone(),
+                returns: b.returns,
+            };
+            let kind = ExprKind::Binary(Box::new(binary));
+            out = Expr { kind, span: expr.span, source: expr.source.clone() };
+        }
+        out
     }
 }
 
@@ -325,6 +360,8 @@ pub struct Binary {
     pub return_bool: bool,
     /// Between two vectors only.
     pub matching: Option<Matching>,
+    /// A scalar between scalars, else a vector; kept, so that nobody has to walk down a long chain for it.
+    pub(crate) returns: ValueType,
 }
 
 /// Aggregation operators.
@@ -438,14 +475,7 @@ impl Expr {
                     expr = inner;
                     continue;
                 }
-                ExprKind::Binary(b) => match b.matching {
-                    Some(_) => ValueType::Vector,
-                    None if b.lhs.value_type() == ValueType::Scalar => {
-                        expr = &b.rhs;
-                        continue;
-                    }
-                    None => ValueType::Vector,
-                },
+                ExprKind::Binary(b) => b.returns,
                 ExprKind::Call(call) => call.function.returns,
             };
         }

@@ -55,6 +55,7 @@ pub(crate) fn binary(input: &str, b: &mut Binary, op_span: Span, span: Span) -> 
         return error(input, op_span, "bool modifier can only be used on comparison operators");
     }
     let scalars = left == ValueType::Scalar && right == ValueType::Scalar;
+    b.returns = if scalars { ValueType::Scalar } else { ValueType::Vector };
     if b.op.is_comparison() && !b.return_bool && scalars {
         return error(input, op_span, "comparisons between scalars must use BOOL modifier");
     }

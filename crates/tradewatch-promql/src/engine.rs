@@ -150,7 +150,7 @@ impl Engine {
     /// # Errors
     /// Over a limit or the deadline, or if query and data do not fit (as with two series of one label set).
     pub fn instant(&self, db: &Db, expr: &Expr, at: Timestamp) -> Result<QueryResult> {
-        let ms = at.as_millis();
+        let ms = in_bounds(at)?;
         let grid = Grid { start: ms, step: 1, steps: 1 };
         let mut evaluator = Evaluator::new(db, &self.options, ms, ms, 0);
         let value = if expr.value_type() == ValueType::Matrix {
@@ -183,7 +183,7 @@ impl Engine {
         end: Timestamp,
         step: Duration,
     ) -> Result<QueryResult> {
-        let (from, to) = (start.as_millis(), end.as_millis());
+        let (from, to) = (in_bounds(start)?, in_bounds(end)?);
         let step = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
         if step == 0 {
             return Err(EvalError::data(
@@ -200,8 +200,8 @@ impl Engine {
         if to < from {
             return Err(EvalError::data("end timestamp must not be before start time"));
         }
-        let steps = (i128::from(to) - i128::from(from)) / i128::from(step) + 1;
-        if steps > self.options.steps_max as i128 {
+        let steps = (to - from) / step + 1;
+        if steps > self.options.steps_max as i64 {
             return Err(EvalError::limit(format!(
                 "exceeded maximum resolution of {} points per timeseries: {steps} steps; use a larger step",
                 self.options.steps_max
@@ -242,6 +242,17 @@ impl Engine {
         let stats = QueryStats { series: evaluator.series_read, samples: evaluator.samples_read };
         QueryResult { value, warnings, infos, stats }
     }
+}
+
+/// Times farther from 1970 than this are refused, so that sums of times cannot overflow: 285,000 years.
+pub(crate) const TIME_MS_MAX: i64 = (1 << 53) - 1;
+
+fn in_bounds(ts: Timestamp) -> Result<i64> {
+    let ms = ts.as_millis();
+    if (-TIME_MS_MAX..=TIME_MS_MAX).contains(&ms) {
+        return Ok(ms);
+    }
+    Err(EvalError::limit(format!("time {ms} ms is out of bounds; the limit is {TIME_MS_MAX} ms from 1970")))
 }
 
 fn value_of(cell: Cell<'_>) -> Option<Value> {

@@ -86,7 +86,8 @@ impl ParseError {
         let width = (inner.span.end.saturating_sub(inner.span.start) as usize)
             .min((inner.text.len() + 1).saturating_sub(inner.column))
             .max(1);
-        format!("  {}\n  {}{}", inner.text, before, "^".repeat(width))
+        let line = format!("  {}", inner.text);
+        format!("{}\n  {}{}", line.trim_end(), before, "^".repeat(width))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Series over the steps of an evaluation, row by row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tradewatch_tsdb::{Histogram, Labels, STALE_NAN, Value};
@@ -226,14 +226,18 @@ impl Frame {
     /// Merges rows with equal labels; `false` if two of them have a sample at the same step.
     #[must_use]
     pub fn merge_equal_rows(&mut self) -> bool {
+        let mut seen = HashSet::with_capacity(self.len());
+        if self.rows.iter().all(|row| seen.insert(&row.labels)) {
+            return true;
+        }
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.len());
         let mut keep = vec![true; self.len()];
-        for row in 0..self.len() {
+        for (row, keep) in keep.iter_mut().enumerate() {
             let Some(&target) = first.get(&self.rows[row].labels) else {
                 first.insert(self.rows[row].labels.clone(), row);
                 continue;
             };
-            keep[row] = false;
+            *keep = false;
             for step in 0..self.steps {
                 let value = match self.cell(row, step) {
                     Cell::Empty => continue,

@@ -28,5 +28,5 @@ pub use engine::{Engine, EngineOptions, EvalError};
 pub use error::{ParseError, Span};
 pub use number::{format_float, format_g};
 pub use parser::{NESTING_MAX, OPERATORS_MAX, parse, parse_selector};
-pub use print::quote;
+pub use print::{prettify, quote};
 pub use value::{QueryResult, QueryStats, QueryValue, VectorSample};

@@ -16,7 +16,7 @@ use crate::print::quote;
 /// How deep expressions may nest.
 pub const NESTING_MAX: usize = 150;
 /// How many operators and modifiers one query may hold.
-pub const OPERATORS_MAX: usize = 10_000;
+pub const OPERATORS_MAX: usize = 5_000;
 /// How long a query may be.
 pub const QUERY_BYTES_MAX: usize = 4 << 20;
 
@@ -175,7 +175,8 @@ impl<'a> Parser<'a> {
         let (return_bool, matching) = self.binary_modifiers()?;
         let rhs = self.expr(if op == BinaryOp::Pow { op.binding() } else { op.binding() + 1 })?;
         let span = lhs.span.to(rhs.span);
-        let mut binary = Binary { op, lhs, rhs, return_bool, matching: Some(matching) };
+        let returns = ValueType::Vector;
+        let mut binary = Binary { op, lhs, rhs, return_bool, matching: Some(matching), returns };
         check::binary(self.input, &mut binary, op_span, span)?;
         Ok(Expr { kind: ExprKind::Binary(Box::new(binary)), span, source: None })
     }
@@ -691,7 +692,7 @@ impl<'a> Parser<'a> {
             Tok::Number | Tok::Duration => {
                 let span = self.token().span;
                 let number = self.number()?;
-                if !(number.value.abs() <= SECONDS_MAX) {
+                if number.value.is_nan() || number.value.abs() > SECONDS_MAX {
                     return Err(self.error(span, "duration out of range"));
                 }
                 Ok(DurationExpr::Number { seconds: number.value, duration: number.duration })

@@ -127,11 +127,7 @@ impl fmt::Display for Binary {
         }
         chain.last().expect("never empty").lhs.fmt(f)?;
         for b in chain.into_iter().rev() {
-            write!(f, " {}{}", b.op.symbol(), if b.return_bool { " bool" } else { "" })?;
-            if let Some(matching) = &b.matching {
-                write_matching(f, matching)?;
-            }
-            write!(f, " {}", b.rhs)?;
+            write!(f, " {} {}", Operator(b), b.rhs)?;
         }
         Ok(())
     }
@@ -139,16 +135,113 @@ impl fmt::Display for Binary {
 
 impl fmt::Display for Aggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.name())?;
-        if self.without {
-            write!(f, " without ({}) ", label_list(&self.grouping))?;
-        } else if !self.grouping.is_empty() {
-            write!(f, " by ({}) ", label_list(&self.grouping))?;
-        }
+        Head(self).fmt(f)?;
         match &self.param {
             Some(param) => write!(f, "({param}, {})", self.expr),
             None => write!(f, "({})", self.expr),
         }
+    }
+}
+
+/// Lines longer than this are broken.
+const LINE_MAX: usize = 100;
+
+/// Writes an expression over several lines where one would be long, as Prometheus formats queries.
+///
+/// ```
+/// let expr = tradewatch_promql::parse("sum(rate(orders_total[5m])) / sum(x)").unwrap();
+/// assert_eq!(tradewatch_promql::prettify(&expr), "sum(rate(orders_total[5m])) / sum(x)");
+/// ```
+pub fn prettify(expr: &Expr) -> String {
+    pretty(expr, 0)
+}
+
+fn pretty(expr: &Expr, level: usize) -> String {
+    let indent = "  ".repeat(level);
+    let line = expr.to_string();
+    if line.len() <= LINE_MAX {
+        return format!("{indent}{line}");
+    }
+    match &expr.kind {
+        ExprKind::Binary(_) => pretty_chain(expr, level),
+        ExprKind::Aggregate(a) => {
+            let mut out = format!("{indent}{}(\n", Head(a));
+            if let Some(param) = &a.param {
+                out.push_str(&format!("{},\n", pretty(param, level + 1)));
+            }
+            format!("{out}{}\n{indent})", pretty(&a.expr, level + 1))
+        }
+        ExprKind::Call(call) => {
+            let args: Vec<String> = call.args.iter().map(|arg| pretty(arg, level + 1)).collect();
+            format!("{indent}{}(\n{}\n{indent})", call.function.name, args.join(",\n"))
+        }
+        ExprKind::Paren(inner) => format!("{indent}(\n{}\n{indent})", pretty(inner, level + 1)),
+        ExprKind::Unary(op, inner) => {
+            let sign = if *op == UnaryOp::Plus { '+' } else { '-' };
+            format!("{indent}{sign}{}", pretty(inner, level).trim_start())
+        }
+        ExprKind::Subquery(s) => format!("{}{}", pretty(&s.expr, level), Suffix(s)),
+        _ => format!("{indent}{line}"),
+    }
+}
+
+/// Each operator of a chain on a line of its own, what is on its left one level deeper.
+fn pretty_chain(expr: &Expr, level: usize) -> String {
+    let mut chain = Vec::new();
+    let mut leaf = expr;
+    while let ExprKind::Binary(b) = &leaf.kind {
+        if leaf.to_string().len() <= LINE_MAX {
+            break;
+        }
+        chain.push(b);
+        leaf = &b.lhs;
+    }
+    let mut out = pretty(leaf, level + chain.len());
+    for (deep, b) in chain.into_iter().enumerate().rev() {
+        let indent = "  ".repeat(level + deep);
+        out = format!("{out}\n{indent}{}\n{}", Operator(b), pretty(&b.rhs, level + deep + 1));
+    }
+    out
+}
+
+/// An operator with its modifiers.
+struct Operator<'a>(&'a Binary);
+
+impl fmt::Display for Operator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0.op.symbol(), if self.0.return_bool { " bool" } else { "" })?;
+        self.0.matching.as_ref().map_or(Ok(()), |matching| write_matching(f, matching))
+    }
+}
+
+/// An aggregation up to its parenthesis.
+struct Head<'a>(&'a Aggregate);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op.name())?;
+        if self.0.without {
+            write!(f, " without ({}) ", label_list(&self.0.grouping))
+        } else if !self.0.grouping.is_empty() {
+            write!(f, " by ({}) ", label_list(&self.0.grouping))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The brackets of a subquery and what follows them.
+struct Suffix<'a>(&'a Subquery);
+
+impl fmt::Display for Suffix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:", self.0.range)?;
+        if let Some(step) = &self.0.step {
+            write!(f, "{step}")?;
+        }
+        f.write_str("]")?;
+        write_at(f, self.0.at)?;
+        write_offset(f, &self.0.offset)
     }
 }
 
@@ -170,15 +263,7 @@ impl fmt::Display for Expr {
                 write_at(f, m.selector.at)?;
                 write_offset(f, &m.selector.offset)
             }
-            ExprKind::Subquery(s) => {
-                write!(f, "{}[{}:", s.expr, s.range)?;
-                if let Some(step) = &s.step {
-                    write!(f, "{step}")?;
-                }
-                f.write_str("]")?;
-                write_at(f, s.at)?;
-                write_offset(f, &s.offset)
-            }
+            ExprKind::Subquery(s) => write!(f, "{}{}", s.expr, Suffix(s)),
             ExprKind::Unary(UnaryOp::Plus, inner) => write!(f, "+{inner}"),
             ExprKind::Unary(UnaryOp::Minus, inner) => write!(f, "-{inner}"),
             ExprKind::Binary(b) => b.fmt(f),

@@ -1,11 +1,9 @@
 //! Who hears of what: scrapes tell rules and pages, rules tell the notifier and pages.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
-use tradewatch_tsdb::Timestamp;
 
 use crate::rules::Message;
 use crate::scrape::Scraped;
@@ -35,13 +33,12 @@ pub struct Hub {
     own: Arc<Own>,
     rules: mpsc::UnboundedSender<Message>,
     pages: broadcast::Sender<Event>,
-    commits: AtomicU64,
 }
 
 impl Hub {
     /// A hub that tells rules through `rules`.
     pub fn new(own: Arc<Own>, rules: mpsc::UnboundedSender<Message>) -> Hub {
-        Hub { own, rules, pages: broadcast::Sender::new(EVENTS_MAX), commits: AtomicU64::new(0) }
+        Hub { own, rules, pages: broadcast::Sender::new(EVENTS_MAX) }
     }
 
     /// What pages hear from now on.
@@ -59,14 +56,8 @@ impl Hub {
         let _ = self.rules.send(message);
     }
 
-    /// Commits so far.
-    pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
-    }
-
     /// A scrape was committed.
     pub fn committed(&self, committed: Committed) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
         let turned = committed.turned;
         self.tell_rules(Message::Committed(committed));
         self.tell_pages(Event::Committed(Instant::now()));
@@ -76,7 +67,7 @@ impl Hub {
     }
 
     /// A target is no longer scraped.
-    pub fn gone(&self, source: u64, _at: Timestamp) {
+    pub fn gone(&self, source: u64) {
         self.tell_rules(Message::Gone { source });
         self.tell_pages(Event::Targets);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::route;
 use tradewatch_tsdb::{Db, Timestamp};
 
@@ -71,6 +71,8 @@ pub struct Monitor {
     pub started: Timestamp,
     /// Where people reach it.
     pub external_url: String,
+    /// Somebody asked over HTTP that the process ends.
+    pub quit: Notify,
     /// Turns true when the monitor stops.
     pub stop: watch::Receiver<bool>,
     config: RwLock<Arc<Config>>,
@@ -166,6 +168,7 @@ impl Monitor {
             web,
             started,
             external_url,
+            quit: Notify::new(),
             stop: stop.clone(),
             config: RwLock::new(Arc::new(Config::empty())),
             status: Mutex::new(ConfigStatus {
@@ -320,7 +323,7 @@ impl Monitor {
         let (mut pending, mut firing) = (0, 0);
         let groups = self.groups.lock().expect("no panic while groups are listed").clone();
         for group in groups {
-            let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
+            let group = group.lock();
             for (_, _, alerts) in group.rules() {
                 pending +=
                     alerts.iter().filter(|alert| alert.state == tradewatch_alert::State::Pending).count();

@@ -4,12 +4,14 @@
 //! others. What an evaluation gives leaves only after its samples are in the log.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, Surroundings};
+use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, RuleOutcome, Surroundings};
 use tradewatch_alert::{Alert, ConfigError};
 use tradewatch_promql::QueryValue;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
@@ -23,6 +25,8 @@ use crate::telemetry::{Own, RuleGroup};
 /// milliseconds of each other, and one evaluation serves them all.
 const SPACING_MIN: Duration = Duration::from_millis(20);
 
+/// Wait after a fault of ours, so that one that comes again and again does not eat the machine.
+pub const AFTER_PANIC: Duration = Duration::from_millis(200);
 /// A new group is first evaluated after this time, when each target had its first scrape: before that
 /// every `absent()` would fire.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
@@ -64,7 +68,31 @@ pub struct Told {
 }
 
 /// The running groups, for the API.
-pub type Shared = Arc<Mutex<Vec<Arc<Mutex<Group>>>>>;
+pub type Shared = Arc<Mutex<Vec<Arc<Shown>>>>;
+
+/// A running group, and how often it is fed.
+#[derive(Debug)]
+pub struct Shown {
+    group: Mutex<Group>,
+    fed_every: Mutex<Option<Duration>>,
+}
+
+impl Shown {
+    fn new(group: Group) -> Shown {
+        Shown { group: Mutex::new(group), fed_every: Mutex::default() }
+    }
+
+    /// The group; held while it is evaluated.
+    pub fn lock(&self) -> MutexGuard<'_, Group> {
+        // A panic in one rule must not take the group from the pages.
+        self.group.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// The interval of the slowest target that feeds it; `None` if none does.
+    pub fn fed_every(&self) -> Option<Duration> {
+        *self.fed_every.lock().expect("nothing can panic while this is locked")
+    }
+}
 
 /// Parses rule files; what is broken is left out and told.
 pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
@@ -117,7 +145,7 @@ fn stopwatch() -> Duration {
 struct Running {
     /// Unique while the process lives: positions change with a reload.
     id: u64,
-    group: Arc<Mutex<Group>>,
+    group: Arc<Shown>,
     label: RuleGroup,
     interval: Duration,
     selectors: Vec<Vec<Matcher>>,
@@ -128,6 +156,10 @@ struct Running {
     /// Something it reads was committed; since when.
     fed_since: Option<Instant>,
     last: Timestamp,
+    /// The first evaluation waits for this.
+    not_before: Timestamp,
+    /// How long the last evaluation took.
+    took: Duration,
 }
 
 /// Evaluates all groups.
@@ -146,6 +178,7 @@ pub struct Runner {
 }
 
 struct Source {
+    interval: Duration,
     series: Arc<Vec<Labels>>,
     feeds: HashSet<u64>,
 }
@@ -175,12 +208,20 @@ impl Runner {
 
     /// Runs until `stop`, then until no group is under evaluation.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        // Rules must not fall silent by a fault of ours: what is broken is said, the rest goes on.
+        while AssertUnwindSafe(self.run_until(&mut stop)).catch_unwind().await.is_err() {
+            tracing::error!("the evaluation of rules broke off and begins again");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    async fn run_until(&mut self, stop: &mut watch::Receiver<bool>) {
         loop {
             self.start_due();
             let wait = self.next_due().map_or(Duration::from_secs(3600), clock::until);
             tokio::select! {
                 biased;
-                () = crate::stop::stopped(&mut stop) => break,
+                () = crate::stop::stopped(stop) => break,
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message),
                     None => break,
@@ -206,6 +247,7 @@ impl Runner {
             Message::Gone { source } => {
                 if let Some(gone) = self.sources.remove(&source) {
                     self.feed(&gone.feeds);
+                    self.note_intervals();
                 }
             }
             Message::Replace(groups, around) => self.replace(groups, around),
@@ -221,12 +263,26 @@ impl Runner {
             if let Some(before) = self.sources.get(&committed.source) {
                 fed.extend(before.feeds.iter().copied());
             }
-            self.sources.insert(committed.source, Source { series, feeds });
+            let known =
+                self.sources.insert(committed.source, Source { interval: committed.interval, series, feeds });
+            let source = &self.sources[&committed.source];
+            if known.is_none_or(|known| known.feeds != source.feeds) {
+                self.note_intervals();
+            }
         }
         if let Some(source) = self.sources.get(&committed.source) {
             fed.extend(source.feeds.iter().copied());
         }
         self.feed(&fed);
+    }
+
+    /// Tells each group how often it is fed.
+    fn note_intervals(&self) {
+        for one in &self.running {
+            let feeds = self.sources.values().filter(|source| source.feeds.contains(&one.id));
+            let slowest = feeds.map(|source| source.interval).max();
+            *one.group.fed_every.lock().expect("nothing can panic while this is locked") = slowest;
+        }
     }
 
     fn feed(&mut self, ids: &HashSet<u64>) {
@@ -256,8 +312,13 @@ impl Runner {
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                let evaluation =
-                    group.lock().unwrap_or_else(|broken| broken.into_inner()).evaluate(at, &surroundings);
+                let evaluate = || group.lock().evaluate(at, &surroundings);
+                let evaluation = std::panic::catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| {
+                    tracing::error!("the evaluation of a rule group broke off: a fault of the monitor");
+                    let error = Some("the evaluation broke off".to_owned());
+                    let broken = RuleOutcome { rule: 0, name: String::new(), error, took: Duration::ZERO };
+                    Evaluation { rules: vec![broken], ..Evaluation::default() }
+                });
                 let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
                 let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
             });
@@ -268,12 +329,12 @@ impl Runner {
         if let Some(at) = self.running.iter().position(|one| one.id == id) {
             let one = &mut self.running[at];
             one.busy = false;
+            one.took = evaluation.rules.iter().map(|rule| rule.took).sum();
             let failures = evaluation.rules.iter().filter(|rule| rule.error.is_some()).count();
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
             metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
-            let took: Duration = evaluation.rules.iter().map(|rule| rule.took).sum();
-            metrics.rule_group_last_duration_seconds.at((one.label,)).set(took.as_secs_f64());
+            metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
             metrics.rule_evaluation_lag_seconds.observe_duration(lag);
             let writes = std::mem::take(&mut one.writes);
             if evaluation.samples > 0 && !writes.is_empty() {
@@ -309,32 +370,34 @@ impl Runner {
         let mut old: Vec<Running> = std::mem::take(&mut self.running);
         for mut group in groups {
             let same = |one: &Running| {
-                let before = one.group.lock().unwrap_or_else(|broken| broken.into_inner());
+                let before = one.group.lock();
                 before.file() == group.file() && before.name() == group.name()
             };
-            let mut last = clock::now() + FIRST_AFTER;
+            let now = clock::now();
+            let (mut last, mut not_before) = (now - group.interval(), now + FIRST_AFTER);
             if let Some(at) = old.iter().position(same) {
                 let before = old.swap_remove(at);
-                last = before.last;
-                let state = before.group.lock().unwrap_or_else(|broken| broken.into_inner()).clone();
+                (last, not_before) = (before.last, now);
+                let state = before.group.lock().clone();
                 group.inherit(state);
             }
-            self.add(group, last);
+            self.add(group, last, not_before);
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
-            let group = gone.group.lock().unwrap_or_else(|broken| broken.into_inner()).clone();
+            let group = gone.group.lock().clone();
             let now = clock::now().max(gone.last + Duration::from_millis(1));
             self.tell(group.retire(now, &surroundings));
         }
         for source in self.sources.values_mut() {
             source.feeds = feeds_of(&self.running, &source.series);
         }
+        self.note_intervals();
         let shared: Vec<_> = self.running.iter().map(|one| one.group.clone()).collect();
         *self.shared.lock().expect("no panic while groups are listed") = shared;
     }
 
-    fn add(&mut self, group: Group, last: Timestamp) {
+    fn add(&mut self, group: Group, last: Timestamp, not_before: Timestamp) {
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -353,19 +416,24 @@ impl Runner {
             interval: group.interval(),
             selectors: group.selectors(),
             writes,
-            group: Arc::new(Mutex::new(group)),
+            group: Arc::new(Shown::new(group)),
             busy: false,
             fed_since: None,
             last,
+            not_before,
+            took: Duration::ZERO,
         });
         self.next_id += 1;
     }
 }
 
 /// When a group has to be evaluated next: soon after it was fed, at its interval at the latest.
+///
+/// A group that takes long is not evaluated for more than half of the time.
 fn due(one: &Running) -> Timestamp {
-    let spacing = if one.fed_since.is_some() { SPACING_MIN.min(one.interval) } else { one.interval };
-    one.last + spacing
+    let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
+    let spacing = if one.fed_since.is_some() { soon } else { one.interval };
+    one.not_before.max(one.last + spacing)
 }
 
 fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {

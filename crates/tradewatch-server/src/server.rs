@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tradewatch_promql::{Engine, QueryResult};
@@ -48,6 +49,13 @@ impl Server {
         };
         refuse_open_address(&options)?;
         let loaded = Loaded::read(&options)?;
+        // From here on SIGHUP ends nothing any more, however early it comes.
+        let hangups = match options.reload_on_hangup {
+            true => {
+                Some(signal(SignalKind::hangup()).map_err(|error| Error::start(format!("SIGHUP: {error}")))?)
+            }
+            false => None,
+        };
         let listener = TcpListener::bind(options.listen).await.map_err(|error| {
             Error::start(format!("cannot listen on {}: {}", options.listen, plain(&error)))
         })?;
@@ -66,11 +74,10 @@ impl Server {
         let db = open_store(&options).await?;
         let mut options = options;
         options.listen = addr;
-        let hangup = options.reload_on_hangup;
         let monitor = Monitor::start(options, db, loaded, web, external_url, stopped.clone(), &mut tasks)?;
         let _ = app.set(router::routes(monitor.clone()));
-        if hangup {
-            tasks.spawn(reload_on_hangup(monitor.clone(), stopped));
+        if let Some(hangups) = hangups {
+            tasks.spawn(reload_on_hangup(hangups, monitor.clone(), stopped));
         }
         Ok(Server { addr, monitor, stop, tasks })
     }
@@ -108,6 +115,11 @@ impl Server {
     /// The parts of the monitor.
     pub fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
+    }
+
+    /// Returns when somebody asks by `POST /-/quit` that the process ends.
+    pub async fn quit_requested(&self) {
+        self.monitor.quit.notified().await;
     }
 
     /// Reads the configuration again.
@@ -201,10 +213,7 @@ fn plain(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-async fn reload_on_hangup(monitor: Arc<Monitor>, mut stop: watch::Receiver<bool>) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
-        return;
-    };
+async fn reload_on_hangup(mut hangups: Signal, monitor: Arc<Monitor>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;

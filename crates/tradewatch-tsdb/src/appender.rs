@@ -26,6 +26,9 @@ pub struct Appender {
     pending: Vec<(u32, Sample)>,
     /// The newest pending sample of each series.
     last: IdMap<usize>,
+    /// The labels of series that had no sample yet: a compaction may drop them before the commit, which
+    /// then makes them anew.
+    empty: IdMap<Labels>,
     /// Why a series was refused; its id counts down from the top.
     refused: Vec<Kind>,
 }
@@ -48,6 +51,7 @@ impl Db {
             now: None,
             pending: Vec::new(),
             last: IdMap::default(),
+            empty: IdMap::default(),
             refused: Vec::new(),
         }
     }
@@ -113,23 +117,36 @@ impl Appender {
     /// the reason (`is_bad_labels`, `is_too_many_series`). The id of a series that was taken may be kept
     /// for later appenders.
     pub fn series(&mut self, labels: &Labels) -> SeriesId {
-        if let Some(id) = self.db.head().by_labels.get(labels) {
-            return SeriesId(*id);
-        }
+        let head = self.db.head();
+        let known = head.by_labels.get(labels).copied();
+        let is_empty = known.is_some_and(|id| head.series[&id].range().is_none());
+        drop(head);
+        let id = match known {
+            Some(id) if !is_empty => return SeriesId(id),
+            Some(id) => id,
+            None => match self.add_series(labels) {
+                Ok(id) => id,
+                Err(kind) => {
+                    self.refused.push(kind);
+                    return SeriesId(u32::MAX - (self.refused.len() - 1) as u32);
+                }
+            },
+        };
+        self.empty.insert(id, labels.clone());
+        SeriesId(id)
+    }
+
+    fn add_series(&self, labels: &Labels) -> Result<u32, Kind> {
         if let Some(kind) = check_labels(labels) {
-            return self.refuse(kind);
+            return Err(kind);
         }
         let mut head = self.db.head_mut();
         if let Some(id) = head.by_labels.get(labels) {
-            return SeriesId(*id);
+            return Ok(*id);
         }
         let max = self.db.inner.options.series_max;
         let added = if head.series.len() < max { head.add_series(labels.clone()) } else { None };
-        drop(head);
-        match added {
-            Some(id) => SeriesId(id),
-            None => self.refuse(Kind::TooManySeries { max }),
-        }
+        added.ok_or(Kind::TooManySeries { max })
     }
 
     /// Appends one float to a series.
@@ -172,7 +189,10 @@ impl Appender {
         }
         match self.last.get(&id.0) {
             Some(at) => fit(&self.pending[*at].1, sample),
-            None => self.db.head().check(id.0, sample),
+            None => match self.db.head().check(id.0, sample) {
+                Err(error) if error.is_unknown_series() && self.empty.contains_key(&id.0) => Ok(Fit::New),
+                outcome => outcome,
+            },
         }
     }
 
@@ -194,11 +214,12 @@ impl Appender {
     /// `is_read_only` while the disk takes no writes (nothing of the batch is kept; the same batch may be
     /// appended and committed again), `is_closed`, `is_too_large`.
     pub fn commit(self) -> Result<Commit, Error> {
-        let Appender { db, mut pending, .. } = self;
+        let db = self.db.clone();
         let mut writer = db.writer();
         if writer.is_closed {
             return Err(Error::new(Kind::Closed));
         }
+        let mut pending = self.renewed();
         // Only another appender that was faster can have changed what fits.
         let mut refused = 0;
         let head = db.head();
@@ -215,9 +236,22 @@ impl Appender {
         Ok(Commit { samples: pending.len(), refused })
     }
 
-    fn refuse(&mut self, kind: Kind) -> SeriesId {
-        self.refused.push(kind);
-        SeriesId(u32::MAX - (self.refused.len() - 1) as u32)
+    /// The batch, with new ids for the series that a compaction has dropped since they were empty.
+    fn renewed(mut self) -> Vec<(u32, Sample)> {
+        let mut renewed: IdMap<u32> = IdMap::default();
+        let head = self.db.head();
+        let is_gone = |id: &u32| !head.series.contains_key(id);
+        let gone: Vec<u32> = self.empty.keys().copied().filter(is_gone).collect();
+        drop(head);
+        for id in gone {
+            if let Ok(new) = self.add_series(&self.empty[&id]) {
+                renewed.insert(id, new);
+            }
+        }
+        if !renewed.is_empty() {
+            self.pending.iter_mut().for_each(|(id, _)| *id = renewed.get(id).copied().unwrap_or(*id));
+        }
+        self.pending
     }
 }
 

@@ -121,6 +121,22 @@ impl Db {
     /// # Errors
     /// `is_locked` if another store has the directory; `is_newer_format` if a newer tradewatch wrote
     /// it, and then nothing was touched; else a failure of the disk.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tradewatch_tsdb::{Db, Labels, MemDir, Options, Timestamp};
+    ///
+    /// let disk = MemDir::new(4711); // FsDir::new("data")? for the real one.
+    /// let (db, _) = Db::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    /// let mut appender = db.appender();
+    /// let up = appender.series(&Labels::from_pairs([("__name__", "up")]));
+    /// appender.append(up, Timestamp::from_millis(1_000), 1.0).unwrap();
+    /// appender.commit().unwrap();
+    ///
+    /// let (db, recovery) = Db::open(Arc::new(disk.kill()), Options::default()).unwrap();
+    /// assert_eq!((recovery.samples, recovery.damage.len()), (1, 0));
+    /// # drop(db);
+    /// ```
     pub fn open(dir: Arc<dyn Dir>, options: Options) -> Result<(Db, Recovery), Error> {
         let mut replayer = Replayer::default();
         let (wal, scanned) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;

@@ -140,11 +140,25 @@ pub struct Scanner {
     pub next_seq: u64,
     /// Whether damage since the last whole record explains that some are missing.
     is_gap_explained: bool,
+    /// The newest record of a segment, until the next one shows that it is not void.
+    held: Option<Held>,
+}
+
+/// A record whose commit may have been refused: if the next one has the same number, it was.
+///
+/// A write can fail after all of it was done, and the cut that follows can be lost; the next commit then
+/// takes the number again.
+#[derive(Debug)]
+struct Held {
+    seq: u64,
+    payload: Vec<u8>,
+    shown: String,
+    offset: u64,
 }
 
 impl Scanner {
     pub fn new() -> Scanner {
-        Scanner { damage: Vec::new(), records: 0, next_seq: 1, is_gap_explained: false }
+        Scanner { damage: Vec::new(), records: 0, next_seq: 1, is_gap_explained: false, held: None }
     }
 
     /// Gives the payload of every whole record of a file to `apply`, which says whether it makes sense.
@@ -175,9 +189,14 @@ impl Scanner {
                 Found::Whole { seq, len } => {
                     let next = at + (RECORD_HEADER_BYTES + len) as u64;
                     self.follow(id, shown, at, seq);
-                    if !apply(window.bytes(at + RECORD_HEADER_BYTES as u64, len)?) {
-                        let reason = "the record has a right checksum and a content that makes no sense";
-                        self.note(shown, at, next - at, reason);
+                    let payload = window.bytes(at + RECORD_HEADER_BYTES as u64, len)?;
+                    if self.held.as_ref().is_some_and(|held| held.seq != seq) {
+                        self.release(&mut apply);
+                    }
+                    let (payload, shown) = (payload.to_vec(), shown.to_owned());
+                    self.held = Some(Held { seq, payload, shown, offset: at });
+                    if id.kind == FileKind::Checkpoint {
+                        self.release(&mut apply);
                     }
                     at = next;
                     continue;
@@ -197,6 +216,16 @@ impl Scanner {
             at = next;
         }
         Ok(())
+    }
+
+    /// Gives the record that is held back to `apply`; after the last file the caller must.
+    pub fn release(&mut self, mut apply: impl FnMut(&[u8]) -> bool) {
+        let Some(held) = self.held.take() else { return };
+        if !apply(&held.payload) {
+            let bytes = (RECORD_HEADER_BYTES + held.payload.len()) as u64;
+            let reason = "the record has a right checksum and a content that makes no sense";
+            self.note(&held.shown, held.offset, bytes, reason);
+        }
     }
 
     /// Notes a place; a length of zero says that something is missing there.

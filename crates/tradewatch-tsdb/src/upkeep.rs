@@ -75,6 +75,8 @@ impl Db {
     /// A failure of the disk; the store is then as it was, with a longer log, and the next call tries again.
     pub fn compact(&self, now: Timestamp) -> Result<Compaction, Error> {
         let options = &self.inner.options;
+        // No commit at the same time: what it has found in the head must not go before it has pushed to it.
+        let writer = self.writer();
         let mut head = self.head_mut();
         let mut cutoff = now - options.retention;
         if let Some(bytes_max) = options.retention_bytes {
@@ -86,8 +88,6 @@ impl Db {
         let kept_bytes = head.chunk_bytes as u64;
         drop(head);
         let mut done = Compaction { chunks_dropped: dropped.len(), series_dropped, is_checkpointed: false };
-        drop(dropped);
-        let writer = self.writer();
         let is_due = match &writer.wal {
             None => false,
             Some(_) if writer.is_closed => false,
@@ -98,6 +98,7 @@ impl Db {
             }
         };
         drop(writer);
+        drop(dropped); // Without a lock, since freeing many chunks takes a while.
         if is_due {
             self.checkpoint()?;
             done.is_checkpointed = true;

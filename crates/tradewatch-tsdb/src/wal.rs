@@ -157,6 +157,7 @@ impl Wal {
             wal.unsynced.insert(*number, Unsynced { file: open(&wal.dir, id)?, is_found: true });
         }
         wal.remove_leftovers(&names, from);
+        scanner.release(&mut apply);
         wal.next_seq = scanner.next_seq;
         Ok((wal, scanner))
     }
@@ -231,6 +232,9 @@ impl Wal {
     fn try_append(&mut self, payload: &[u8], segment_bytes_max: u64) -> Result<(), (String, io::Error)> {
         if let Some((id, file, len)) = &self.dirty {
             file.set_len(*len).map_err(|e| (format!("cut {}", shown(&self.dir, *id)), e))?;
+            // A sync in between may have made durable what is cut here: the cut must become so too.
+            let unsynced = Unsynced { file: file.clone(), is_found: false };
+            self.unsynced.insert(id.number, unsynced);
             self.dirty = None;
         }
         if self.current.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max) {
@@ -374,9 +378,10 @@ impl ToSync {
     }
 }
 
-/// Writes what a file holds over itself; nobody appends to it meanwhile.
+/// Writes what a file holds over itself, its length too; nobody appends to it meanwhile.
 fn write_again(file: &dyn DirFile) -> io::Result<()> {
     let len = file.len()?;
+    file.set_len(len)?;
     let mut bytes = vec![0; len.min(1 << 20) as usize];
     let mut at = 0;
     while at < len {

@@ -1,2 +1,313 @@
 //! The command line of tradewatch.
-fn main() {}
+#![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
+
+mod commands;
+mod demo;
+mod files;
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Where a demo keeps its data unless told otherwise.
+const DATA_DIR: &str = "tradewatch-data";
+
+#[derive(Parser)]
+#[command(name = "tradewatch", version, about = "Observability for trading platforms: scrape, store, query, alert, show, prove.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole trading platform on recorded market data, and watch it
+    Demo(DemoArgs),
+    /// Watch what a prometheus.yml names
+    Serve(ServeArgs),
+    /// Ask a running monitor a PromQL question
+    Query(QueryArgs),
+    /// List, start, stop, kill or hang the services of a running demo
+    Service {
+        #[command(subcommand)]
+        action: ServiceAction,
+    },
+    /// Trip or reset the circuit breaker of a running demo
+    Breaker {
+        #[command(subcommand)]
+        action: BreakerAction,
+    },
+    /// Work with rule files
+    Rules {
+        #[command(subcommand)]
+        action: RulesAction,
+    },
+    /// Work with the signal model
+    Model {
+        #[command(subcommand)]
+        action: ModelAction,
+    },
+}
+
+/// Options of `demo`.
+#[derive(Args, Clone)]
+pub struct DemoArgs {
+    /// Which platform
+    #[arg(long, default_value = "trading-platform")]
+    pub platform: String,
+    /// Where the monitor answers
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    pub listen: SocketAddr,
+    /// The services listen from here on: base + 1 to base + 12
+    #[arg(long, default_value_t = 8000)]
+    pub port_base: u16,
+    /// Where everything is kept
+    #[arg(long, default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// How fast the recording is replayed
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Everything random follows from this
+    #[arg(long, default_value_t = 4711)]
+    pub seed: u64,
+    /// End by itself after this long, for example 120s or 10m, and print a summary
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub run_for: Option<Duration>,
+    /// Which announced faults are played; full with --for, else none
+    #[arg(long)]
+    pub scene: Option<Scene>,
+    /// Whether the equity session opens with the demo or follows New York
+    #[arg(long, default_value = "virtual")]
+    pub market_clock: MarketClock,
+    /// Send notifications to this webhook too (Alertmanager's format)
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
+    /// PostgreSQL instead of the built-in SQLite
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Redis instead of the built-in price cache
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// A folder of platforms instead of the built-in one
+    #[arg(long, value_name = "DIR")]
+    pub platforms: Option<PathBuf>,
+}
+
+/// Which announced faults a demo plays.
+#[derive(Copy, Clone, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scene {
+    /// Nothing happens unless you make it happen.
+    None,
+    /// Feed, broker, database, cache, model, breaker and services fail in turn and come back.
+    Full,
+}
+
+/// Whose clock opens the equity market.
+#[derive(Copy, Clone, PartialEq, Eq, clap::ValueEnum)]
+pub enum MarketClock {
+    /// The session opens when the demo starts.
+    Virtual,
+    /// The sessions of New York.
+    Wall,
+}
+
+/// Options of `serve`.
+#[derive(Args, Clone)]
+pub struct ServeArgs {
+    /// prometheus.yml
+    #[arg(long, alias = "config.file", value_name = "FILE")]
+    pub config: PathBuf,
+    /// alertmanager.yml
+    #[arg(long, value_name = "FILE")]
+    pub alertmanager_config: Option<PathBuf>,
+    /// Where the monitor answers
+    #[arg(long, alias = "web.listen-address", default_value = "127.0.0.1:9090")]
+    pub listen: SocketAddr,
+    /// Where samples, alert state and notifications are kept
+    #[arg(long, alias = "storage.tsdb.path", default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// TLS and users, in Prometheus' web configuration format
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+    /// Listen on other than loopback addresses without users and TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// Allow POST /-/reload and /-/quit
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+    /// Allow the admin API
+    #[arg(long = "web.enable-admin-api")]
+    pub enable_admin_api: bool,
+    /// Folders with Grafana dashboards
+    #[arg(long, value_name = "DIR")]
+    pub dashboards: Vec<PathBuf>,
+    /// Folders with runbooks
+    #[arg(long, value_name = "DIR")]
+    pub runbooks: Vec<PathBuf>,
+}
+
+/// Options of `query`.
+#[derive(Args)]
+pub struct QueryArgs {
+    /// The expression
+    pub expr: String,
+    /// The monitor to ask
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    pub url: String,
+    /// At this time (RFC 3339 or Unix seconds); now if absent
+    #[arg(long)]
+    pub time: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum ServiceAction {
+    /// Every service and how it is doing
+    List(Running),
+    /// Start a service, or wake a hung one
+    Start(Named),
+    /// Ask a service to end
+    Stop(Named),
+    /// End a service without warning (SIGKILL)
+    Kill(Named),
+    /// Freeze a service: its port stays open and nothing answers
+    Hang(Named),
+    /// Be a service; the demo calls this
+    #[command(hide = true)]
+    Run {
+        /// Which
+        name: String,
+        /// Its configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// A running demo.
+#[derive(Args)]
+pub struct Running {
+    /// The data directory of the running demo
+    #[arg(long, default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+}
+
+/// A service of a running demo.
+#[derive(Args)]
+pub struct Named {
+    /// Its name, as `tradewatch service list` shows it
+    pub name: String,
+    #[command(flatten)]
+    running: Running,
+}
+
+#[derive(Subcommand)]
+enum BreakerAction {
+    /// Block new positions
+    Trip(Running),
+    /// Allow them again after the quiet period
+    Reset(Running),
+}
+
+#[derive(Subcommand)]
+enum RulesAction {
+    /// Run rule unit tests in promtool's format
+    Test {
+        /// The test files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ModelAction {
+    /// Train the shipped models anew from their seed
+    Train {
+        /// Where to write them
+        #[arg(long, default_value = "platforms/trading-platform/models")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tradewatch: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => commands::serve(args).await,
+            Command::Query(args) => commands::query(args).await,
+            Command::Service { action } => match action {
+                ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
+                ServiceAction::List(running) => commands::ask(&running.data_dir, demo::control::Request::List).await,
+                ServiceAction::Start(of) => commands::ask(&of.running.data_dir, demo::control::Request::Start { name: of.name }).await,
+                ServiceAction::Stop(of) => commands::ask(&of.running.data_dir, demo::control::Request::Stop { name: of.name }).await,
+                ServiceAction::Kill(of) => commands::ask(&of.running.data_dir, demo::control::Request::Kill { name: of.name }).await,
+                ServiceAction::Hang(of) => commands::ask(&of.running.data_dir, demo::control::Request::Hang { name: of.name }).await,
+            },
+            Command::Breaker { action } => match action {
+                BreakerAction::Trip(running) => commands::breaker(&running.data_dir, "trip").await,
+                BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
+            },
+            Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
+            Command::Model { action: ModelAction::Train { out } } => commands::train(&out),
+        }
+    });
+    // Blocking work of a stopped demo must not hold up its end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tradewatch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads `90s`, `10m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let hint = || format!("{text:?} is not a duration; write for example 120s, 10m or 1h30m");
+    let (mut total, mut digits) = (0u64, String::new());
+    for letter in text.chars() {
+        let unit = match letter {
+            '0'..='9' => {
+                digits.push(letter);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            _ => return Err(hint()),
+        };
+        let count = digits.parse::<u64>().map_err(|_| hint())?;
+        total = count.checked_mul(unit).and_then(|seconds| seconds.checked_add(total)).ok_or_else(hint)?;
+        digits.clear();
+    }
+    if total == 0 || !digits.is_empty() { Err(hint()) } else { Ok(Duration::from_secs(total)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_or_refused() {
+        assert_eq!(duration("120s"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "5", "s", "1x", "0s", "18446744073709551615h"] {
+            assert!(duration(wrong).is_err(), "{wrong:?} was taken");
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! Acceptance tests of others against our parser, engine and exposition parser.
 //!
-//! `cargo xtask conformance PATH…` takes Prometheus test scripts, parser case files, OpenMetrics case folders and
-//! exposition corpora, and tells them apart by their content. Every failing case is printed with what was expected
+//! `cargo xtask conformance PATH…` takes Prometheus test scripts, parser case files, OpenMetrics case folders,
+//! exposition corpora, rule files and rule unit tests, and tells them apart by their content. Every failing case is printed with what was expected
 //! and what came, then `PATH passed/total` for each file; a file in which nothing is understood fails.
 
 mod exposition;
 mod load;
 mod parser_cases;
 mod ratchet;
+mod rule_files;
 mod run;
 mod script;
 #[cfg(test)]
@@ -172,6 +173,11 @@ fn is_about_the_folder(path: &Path) -> bool {
 
 fn file(path: &Path) -> Result<Report> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    if kind(&text) == Kind::Rules {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return Ok(rule_files::run(&text, &name, path.parent()));
+    }
     Ok(of_content(&bytes, path.parent()))
 }
 
@@ -186,11 +192,7 @@ pub fn of_content(bytes: &[u8], folder: Option<&Path>) -> Report {
             Some(folder) if exposition::is_case(folder) => exposition::case(folder).unwrap_or_default(),
             _ => Report::default(),
         },
-        Kind::Rules => {
-            let mut report = Report::default();
-            report.fail("skipped", "rule files and rule unit tests are not run here");
-            report
-        }
+        Kind::Rules => rule_files::run(&text, "rules.yml", folder),
         Kind::Unknown => Report::default(),
     };
     if report.total() == 0 {

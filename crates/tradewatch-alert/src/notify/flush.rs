@@ -25,20 +25,25 @@ struct Standing {
 }
 
 impl Notifier {
-    /// The group of `labels` in `route`.
-    fn group_id(&self, route: &Route, labels: &Labels) -> (String, Labels) {
-        let group_labels = route.group_labels(labels);
+    /// The group of an alert in `route`.
+    fn group_id(&self, route: &Route, alert: &Alert) -> (String, Labels) {
+        let group_labels = route.group_labels(&alert.labels);
         let id = format!("{}:{group_labels}", route.id);
-        if !self.groups.contains(&id) && self.groups.len() >= self.options.groups_max {
-            // A storm: what has no group yet shares one, rather than being dropped.
-            return (format!("{}:overflow", route.id), Labels::empty());
+        if self.groups.contains(&id) {
+            return (id, group_labels);
+        }
+        // A storm: what has no group yet shares one, rather than being dropped, and stays there.
+        let overflow = format!("{}:overflow", route.id);
+        let shares = self.groups.get(&overflow).is_some_and(|g| g.alerts.contains(&alert.fingerprint()));
+        if shares || self.groups.len() >= self.options.groups_max {
+            return (overflow, Labels::empty());
         }
         (id, group_labels)
     }
 
     pub(super) fn in_a_group(&self, fingerprint: &Fingerprint, alert: &Alert) -> bool {
         self.config.matching(&alert.labels).into_iter().all(|at| {
-            let (id, _) = self.group_id(&self.config.routes[at], &alert.labels);
+            let (id, _) = self.group_id(&self.config.routes[at], alert);
             self.groups.get(&id).is_some_and(|group| group.alerts.contains(fingerprint))
         })
     }
@@ -48,7 +53,7 @@ impl Notifier {
         let config = self.config.clone();
         for at in config.matching(&alert.labels) {
             let route = &config.routes[at];
-            let (id, labels) = self.group_id(route, &alert.labels);
+            let (id, labels) = self.group_id(route, alert);
             // An alert that is older than the wait need not wait, as after a restart.
             let due = now.max(alert.starts_at + route.group_wait).min(now + route.group_wait);
             if !self.groups.contains(&id) {
@@ -123,6 +128,7 @@ impl Notifier {
         let id = id.to_owned();
         let queued = self.queue.of_group(&id);
         let Some(group) = self.groups.remove(&id) else { return };
+        self.muted.remove(&id);
         self.timers.remove(&(group.next_flush, id));
         if queued.is_empty() && !reason.is_empty() {
             let route = self.config.routes.iter().find(|r| r.id == group.route);
@@ -155,6 +161,11 @@ impl Notifier {
         group.held.retain(|f| group.alerts.contains(f));
         group.silenced = !standing.silenced.is_empty();
         group.muted = muted;
+        if muted {
+            self.muted.insert(id.clone());
+        } else {
+            self.muted.remove(&id);
+        }
         group.next_flush = now + route.group_interval;
         self.timers.insert((group.next_flush, id.clone()));
         for (position, integration) in integrations.iter().enumerate() {

@@ -10,6 +10,7 @@
 //! alert that was told goes out even when it is silenced by then; an alert that was over before it
 //! was to be told is written into the ledger.
 
+mod api;
 mod flush;
 mod inhibit;
 mod lanes;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use tradewatch_tsdb::Timestamp;
 
+pub use api::{AlertStatus, GettableAlert, PostableAlert, ReceiverName};
 pub(crate) use message::owned;
 pub use message::{Message, MessageAlert};
 pub use queue::{Delivery, Failure};
@@ -40,6 +42,8 @@ use lanes::Lanes;
 use silence::Active;
 use state::Table;
 
+/// Silences held, those that are over included.
+const SILENCES_MAX: usize = 10_000;
 /// How long a resolved alert is remembered.
 const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
 /// How often what is over is forgotten.
@@ -62,6 +66,8 @@ pub struct Notifier {
     active_silences: BTreeMap<String, Active>,
     /// When groups are due.
     timers: BTreeSet<(Timestamp, String)>,
+    /// Groups that a time interval holds back.
+    muted: BTreeSet<String>,
     /// When firing alerts end unless they are sent again.
     expiries: BTreeSet<(Timestamp, Fingerprint)>,
     last_poll: Timestamp,
@@ -87,6 +93,7 @@ impl Notifier {
             inhibitor,
             active_silences: BTreeMap::new(),
             timers: BTreeSet::new(),
+            muted: BTreeSet::new(),
             expiries: BTreeSet::new(),
             last_poll: Timestamp::MIN,
             last_cleaning: Timestamp::MIN,
@@ -199,6 +206,7 @@ impl Notifier {
             }
         }
         self.timers = self.groups.iter().map(|(id, group)| (group.next_flush, id.clone())).collect();
+        self.muted = self.groups.iter().filter(|(_, group)| group.muted).map(|(id, _)| id.clone()).collect();
         let firing: Vec<Alert> = self.alerts.values().filter(|a| !a.is_resolved(now)).cloned().collect();
         for alert in firing {
             self.join_groups(&alert, now);
@@ -275,9 +283,9 @@ impl Notifier {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let silences =
             self.silences.values().flat_map(|s| [s.starts_at, s.ends_at]).filter(|at| *at > self.last_poll);
-        let minute = self.groups.values().any(|group| group.muted).then(|| {
+        let minute = (!self.muted.is_empty()).then(|| {
             let millis = self.last_poll.as_millis();
-            Timestamp::from_millis(millis - millis.rem_euclid(60_000) + 60_000)
+            Timestamp::from_millis(millis.saturating_sub(millis.rem_euclid(60_000)).saturating_add(60_000))
         });
         let timer = self.timers.first().map(|(at, _)| *at);
         let attempt = self.queue.next(self.options.in_flight_max, self.last_poll);
@@ -289,10 +297,13 @@ impl Notifier {
     ///
     /// # Errors
     /// `is_invalid` for a silence that hides everything, ends in the past or has a broken matcher;
-    /// `is_not_found` for an unknown id.
+    /// `is_not_found` for an unknown id, `is_full` when there are too many.
     pub fn set_silence(&mut self, mut silence: Silence, now: Timestamp) -> Result<String, Error> {
         silence.starts_at = silence.starts_at.max(Timestamp::from_millis(0));
         let matchers = silence.check(now)?;
+        if self.silences.len() >= SILENCES_MAX {
+            return Err(Error::full(format!("there are {SILENCES_MAX} silences already; let some expire")));
+        }
         if silence.id.is_empty() {
             silence.id = self.new_silence_id();
             silence.starts_at = silence.starts_at.max(now);
@@ -413,12 +424,12 @@ impl Notifier {
         if self.silences.values().any(|s| passed(s.ends_at) || passed(s.starts_at)) {
             self.wake_silenced(now);
         }
-        let muted = self.groups.iter().filter(|(_, group)| group.muted);
-        let free = muted.filter(|(_, group)| {
-            let route = self.config.routes.iter().find(|r| r.id == group.route);
+        let free = self.muted.iter().filter(|id| {
+            let group = self.groups.get(id);
+            let route = group.and_then(|group| self.config.routes.iter().find(|r| r.id == group.route));
             route.is_some_and(|route| self.config.muted_by(route, now).is_none())
         });
-        let free: Vec<String> = free.map(|(id, _)| id.clone()).collect();
+        let free: Vec<String> = free.cloned().collect();
         free.iter().for_each(|id| self.flush_at(id, now));
     }
 

@@ -747,7 +747,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 3, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens: in the end each receiver knows what fires and nothing else, an end is told
     /// only after its beginning was (or may have been), and a repeated key says that it repeats.

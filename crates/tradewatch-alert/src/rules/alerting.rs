@@ -1,6 +1,6 @@
 //! One alerting rule: from a vector to alerts and their states.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tradewatch_promql::format_float;
@@ -35,9 +35,25 @@ pub struct ActiveAlert {
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since: Option<Timestamp>,
     last_sent_at: Option<Timestamp>,
+    /// The labels of `ALERTS` and `ALERTS_FOR_STATE` as long as the state stays.
+    series: Option<(State, Labels, Labels)>,
 }
 
 impl ActiveAlert {
+    /// The labels of `ALERTS` and `ALERTS_FOR_STATE`.
+    fn series(&mut self) -> (Labels, Labels) {
+        if let Some((state, alerts, for_state)) = &self.series
+            && *state == self.state
+        {
+            return (alerts.clone(), for_state.clone());
+        }
+        let state = [("__name__", "ALERTS"), ("alertstate", self.state.as_str())];
+        let alerts = Labels::from_pairs(self.labels.iter().chain(state));
+        let for_state = self.labels.with("__name__", "ALERTS_FOR_STATE");
+        self.series = Some((self.state, alerts.clone(), for_state.clone()));
+        (alerts, for_state)
+    }
+
     /// The value as the API shows it.
     pub fn value_text(&self) -> String {
         value_text(&self.value)
@@ -108,6 +124,16 @@ pub struct AlertChange {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alerts {
     pub active: BTreeMap<Labels, ActiveAlert>,
+    /// The texts of the last vector, by its labels: while a value stays the same, so do they.
+    expanded: HashMap<Labels, Expanded>,
+}
+
+/// The labels and annotations of an alert, and the value that they were made for.
+#[derive(Clone, Debug)]
+struct Expanded {
+    value: Value,
+    labels: Labels,
+    annotations: BTreeMap<String, String>,
 }
 
 /// What one evaluation of one rule gave.
@@ -119,6 +145,16 @@ pub(super) struct Outcome {
 }
 
 impl Alerts {
+    /// Alerts of rules that are gone.
+    pub fn orphans(active: BTreeMap<Labels, ActiveAlert>) -> Alerts {
+        Alerts { active, expanded: HashMap::new() }
+    }
+
+    /// The rule may say something else from now on.
+    pub fn forget_texts(&mut self) {
+        self.expanded.clear();
+    }
+
     /// Takes the vector of `now`; on error nothing changes but for an exceeded limit.
     pub fn evaluate(
         &mut self,
@@ -130,10 +166,24 @@ impl Alerts {
         ghosts: &mut Ghosts,
     ) -> Result<Outcome, String> {
         let mut outcome = Outcome::default();
-        let mut produced = BTreeSet::new();
+        let mut produced = HashSet::new();
         let mut fresh = Vec::new();
+        let before = std::mem::take(&mut self.expanded);
+        let timeless = rule.is_timeless();
         for (metric, value) in answer.vector {
-            let (labels, annotations) = expand(rule, &metric, &value, now, around, &mut outcome.warnings);
+            let same = before.get(&metric).filter(|before| timeless && same_value(&before.value, &value));
+            let (labels, annotations) = match same {
+                Some(before) => (before.labels.clone(), before.annotations.clone()),
+                None => expand(rule, &metric, &value, now, around, &mut outcome.warnings),
+            };
+            if timeless {
+                let expanded = Expanded {
+                    value: value.clone(),
+                    labels: labels.clone(),
+                    annotations: annotations.clone(),
+                };
+                self.expanded.insert(metric, expanded);
+            }
             if !produced.insert(labels.clone()) {
                 return Err(
                     "vector contains metrics with the same labelset after applying alert labels".to_owned()
@@ -151,11 +201,10 @@ impl Alerts {
             self.active.clear();
             return Err(format!("exceeded limit of {limit} with {alive} alerts"));
         }
-        for alert in self.active.values().filter(|alert| alert.state != State::Inactive) {
-            let series = alert.labels.with("__name__", "ALERTS").with("alertstate", alert.state.as_str());
-            outcome.samples.push((series, Value::Float(1.0)));
-            let series = alert.labels.with("__name__", "ALERTS_FOR_STATE");
-            outcome.samples.push((series, Value::Float(alert.active_at.as_secs_f64())));
+        for alert in self.active.values_mut().filter(|alert| alert.state != State::Inactive) {
+            let (alerts, for_state) = alert.series();
+            outcome.samples.push((alerts, Value::Float(1.0)));
+            outcome.samples.push((for_state, Value::Float(alert.active_at.as_secs_f64())));
         }
         Ok(outcome)
     }
@@ -193,6 +242,7 @@ impl Alerts {
                     resolved_at: None,
                     keep_firing_since: None,
                     last_sent_at: None,
+                    series: None,
                 };
                 let alert = self.active.entry(labels).insert_entry(alert).into_mut();
                 if restored.is_some_and(|r| r.was_firing) && now.since(alert.active_at) >= hold {
@@ -216,7 +266,7 @@ impl Alerts {
         &mut self,
         now: Timestamp,
         rule: &RuleSpec,
-        produced: &BTreeSet<Labels>,
+        produced: &HashSet<Labels>,
         changes: &mut Vec<AlertChange>,
     ) {
         let keep_firing = rule.keep_firing();
@@ -270,6 +320,7 @@ impl Alerts {
                 resolved_at: None,
                 keep_firing_since: None,
                 last_sent_at: None,
+                series: None,
             };
             if now.since(ghost.last_at) < rule.keep_firing() {
                 alert.keep_firing_since = Some(ghost.last_at);
@@ -283,7 +334,7 @@ impl Alerts {
     }
 
     /// The alerts that those who listen must hear of now; they are taken as told.
-    pub fn to_send(
+    pub fn take_due(
         &mut self,
         now: Timestamp,
         around: &Surroundings,
@@ -309,6 +360,10 @@ impl Alerts {
             })
             .collect()
     }
+}
+
+fn same_value(a: &Value, b: &Value) -> bool {
+    matches!((a, b), (Value::Float(a), Value::Float(b)) if a.to_bits() == b.to_bits())
 }
 
 /// The labels and annotations of the alert that one element of the vector makes.

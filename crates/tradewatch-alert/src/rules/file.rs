@@ -85,6 +85,13 @@ impl RuleSpec {
         matches!(self.kind, RuleKind::Alerting { .. })
     }
 
+    /// Whether its texts depend on nothing but labels and value: they neither query nor ask for the
+    /// time.
+    pub(crate) fn is_timeless(&self) -> bool {
+        let asks = |text: &String| text.contains("{{") && (text.contains("query") || text.contains("now"));
+        !self.labels.values().chain(self.annotations().values()).any(asks)
+    }
+
     /// How long the condition must hold; zero for a recording rule.
     pub fn hold(&self) -> Duration {
         match &self.kind {
@@ -162,7 +169,7 @@ fn read_group(node: &Node, reader: &mut Reader<'_>) -> Option<GroupSpec> {
     let interval = duration("interval", reader).filter(|interval| !interval.is_zero());
     let query_offset = duration("query_offset", reader);
     let limit = fields.take("limit").and_then(|n| reader.integer(n, "limit")).unwrap_or(0);
-    let labels = read_labels(&mut fields, false, reader).into_iter().map(|(n, v, _)| (n, v)).collect();
+    let labels = read_labels(&mut fields, reader).into_iter().map(|(n, v, _)| (n, v)).collect();
     let rules = fields.take("rules");
     // Old fields that Prometheus accepts; partial_response_strategy is Thanos'.
     fields.take("partial_response_strategy");
@@ -198,15 +205,11 @@ fn warn_duplicates(group: &GroupSpec, reader: &mut Reader<'_>) {
 }
 
 /// Labels or annotations: name, text, place of the text.
-fn read_labels(
-    fields: &mut Fields<'_>,
-    alerting: bool,
-    reader: &mut Reader<'_>,
-) -> Vec<(String, String, Node)> {
+fn read_labels(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Vec<(String, String, Node)> {
     let Some(node) = fields.take("labels") else { return Vec::new() };
     let mut labels = reader.pairs(node, "labels");
     labels.retain(|(name, _, at)| {
-        let reserved = name == "__name__" || (alerting && name == "alertname" && false);
+        let reserved = name == "__name__";
         if name.is_empty() || reserved {
             reader.error(at, format!("invalid label name: {name:?}"), "use another name");
         }
@@ -226,7 +229,7 @@ fn read_rule(node: &Node, index: usize, group: &GroupSpec, reader: &mut Reader<'
     };
     let hold = duration("for", reader);
     let keep_firing = duration("keep_firing_for", reader);
-    let own_labels = read_labels(&mut fields, alert.is_some(), reader);
+    let own_labels = read_labels(&mut fields, reader);
     let annotations_node = fields.take_entry("annotations");
     let annotations = match annotations_node {
         Some((_, value)) => reader.pairs(value, "annotations"),

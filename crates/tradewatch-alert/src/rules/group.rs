@@ -1,6 +1,6 @@
 //! A rule group: rules evaluated in order at one time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ struct Rule {
     spec: Arc<RuleSpec>,
     status: RuleStatus,
     /// The series of the last evaluation that worked.
-    previous: BTreeSet<Labels>,
+    previous: HashSet<Labels>,
     alerts: Alerts,
     ghosts: Ghosts,
     /// Whether it may read what a rule before it wrote in the same evaluation.
@@ -137,7 +137,7 @@ impl Group {
             group.rules.push(Rule {
                 spec: Arc::new(spec.clone()),
                 status: RuleStatus::default(),
-                previous: BTreeSet::new(),
+                previous: HashSet::new(),
                 alerts: Alerts::default(),
                 ghosts: Ghosts::default(),
                 reads_before,
@@ -220,6 +220,7 @@ impl Group {
                     rule.status = before.status;
                     rule.previous = before.previous;
                     rule.alerts = before.alerts;
+                    rule.alerts.forget_texts();
                     rule.ghosts = before.ghosts;
                 }
                 None => {
@@ -232,8 +233,11 @@ impl Group {
     }
 
     /// Ends the group: its series get stale markers, its firing alerts are resolved.
+    ///
+    /// To be called before a new group that makes the same alerts is evaluated for the first time,
+    /// as when a group is renamed; else the new one would take them up and this would end them.
     pub fn retire(mut self, now: Timestamp, around: &Surroundings) -> Evaluation {
-        self.rules.iter_mut().for_each(|rule| self.orphaned_series.append(&mut rule.previous));
+        self.rules.iter_mut().for_each(|rule| self.orphaned_series.extend(rule.previous.drain()));
         let mut evaluation = Evaluation::default();
         for rule in &mut self.rules {
             let url = generator_url(&around.external_url, &rule.spec.query);
@@ -281,7 +285,7 @@ impl Group {
             rule.status.last_error.clone_from(&error);
             // A rule that fails keeps its alerts: those who listen must not take them for ended.
             let url = generator_url(&around.external_url, &rule.spec.query);
-            evaluation.alerts.extend(rule.alerts.to_send(now, around, &url, self.interval));
+            evaluation.alerts.extend(rule.alerts.take_due(now, around, &url, self.interval));
             evaluation.rules.push(RuleOutcome { rule: index, name: rule.spec.name.clone(), error, took });
         }
         self.end_orphans(now, around, &mut writer, &mut evaluation);
@@ -299,18 +303,21 @@ impl Group {
         writer: &mut Writer<'_>,
         evaluation: &mut Evaluation,
     ) {
-        let written: BTreeSet<&Labels> = self.rules.iter().flat_map(|rule| &rule.previous).collect();
+        if self.orphaned_series.is_empty() && self.orphaned_alerts.is_empty() {
+            return;
+        }
+        let written: HashSet<&Labels> = self.rules.iter().flat_map(|rule| &rule.previous).collect();
         for series in &self.orphaned_series {
             if !written.contains(series) {
                 writer.append(series, Value::Float(STALE_NAN), evaluation);
             }
         }
-        let alive: BTreeSet<&Labels> = self.rules.iter().flat_map(|rule| rule.alerts.active.keys()).collect();
+        let alive: HashSet<&Labels> = self.rules.iter().flat_map(|rule| rule.alerts.active.keys()).collect();
         let gone = std::mem::take(&mut self.orphaned_alerts);
         let gone: BTreeMap<Labels, ActiveAlert> =
             gone.into_iter().filter(|a| !alive.contains(&a.labels)).map(|a| (a.labels.clone(), a)).collect();
         self.orphaned_series.clear();
-        evaluation.alerts.extend(Alerts { active: gone }.retire(now, around, ""));
+        evaluation.alerts.extend(Alerts::orphans(gone).retire(now, around, ""));
     }
 }
 
@@ -333,6 +340,7 @@ impl Rule {
         match &self.spec.kind {
             RuleKind::Recording => record(&self.spec, answer, limit),
             RuleKind::Alerting { .. } => {
+                self.ghosts.leave_to_others(&around.db, now);
                 self.previous.extend(self.ghosts.departing_series(now));
                 let Outcome { samples, changes, warnings } =
                     self.alerts.evaluate(now, &self.spec, answer, limit, around, &mut self.ghosts)?;
@@ -345,12 +353,15 @@ impl Rule {
 
     /// Writes the samples, and a stale marker for each series that is there no more.
     fn write(&mut self, samples: Vec<(Labels, Value)>, writer: &mut Writer<'_>, evaluation: &mut Evaluation) {
-        let mut written = BTreeSet::new();
+        let mut written = HashSet::with_capacity(samples.len());
         for (labels, value) in samples {
             writer.append(&labels, value, evaluation);
             written.insert(labels);
         }
-        for series in self.previous.difference(&written) {
+        // In order, so that the same run writes the same log.
+        let mut gone: Vec<&Labels> = self.previous.difference(&written).collect();
+        gone.sort();
+        for series in gone {
             writer.append(series, Value::Float(STALE_NAN), evaluation);
         }
         self.previous = written;
@@ -359,7 +370,7 @@ impl Rule {
 
 /// The result of a recording rule under its own name.
 fn record(rule: &RuleSpec, answer: Answer, limit: usize) -> Result<Vec<(Labels, Value)>, String> {
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     let mut samples = Vec::new();
     for (metric, value) in answer.vector {
         let own = rule.labels.iter().map(|(name, text)| (name.as_str(), text.as_str()));
@@ -383,8 +394,7 @@ fn may_read(rule: &RuleSpec, before: &RuleSpec) -> bool {
         RuleKind::Recording => &[&before.name],
         RuleKind::Alerting { .. } => &["ALERTS", "ALERTS_FOR_STATE"],
     };
-    let asks = |text: &String| text.contains("{{") && text.contains("query");
-    if rule.labels.values().chain(rule.annotations().values()).any(asks) {
+    if !rule.is_timeless() {
         return true;
     }
     rule.expr.selectors().iter().any(|selector| {

@@ -78,6 +78,23 @@ impl Ghosts {
         Some(Restored { active_at: ghost.active_at + outage, was_firing: ghost.was_firing })
     }
 
+    /// Lets go of ghosts that another rule has taken up: two rules may share a name, and their alerts
+    /// differ only in labels that the expression gives.
+    pub fn leave_to_others(&mut self, db: &Db, now: Timestamp) {
+        if self.until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.waiting.retain(|labels, ghost| {
+            let exact = labels.iter().map(|(name, value)| Matcher::equal(name, value));
+            let matchers: Vec<Matcher> =
+                exact.chain([Matcher::equal("__name__", "ALERTS_FOR_STATE")]).collect();
+            let newer = db.select(&matchers, ghost.last_at + Duration::from_millis(1), now);
+            !newer
+                .iter()
+                .any(|s| s.labels.len() == labels.len() + 1 && s.samples.iter().any(|s| !s.value.is_stale()))
+        });
+    }
+
     /// Those that did not come back, once the wait is over.
     pub fn departed(&mut self, now: Timestamp) -> BTreeMap<Labels, Ghost> {
         if self.until.is_some_and(|until| now >= until) {
@@ -88,7 +105,7 @@ impl Ghosts {
 
     /// The series that must end when their ghosts depart.
     pub fn departing_series(&self, now: Timestamp) -> Vec<Labels> {
-        if !self.until.is_some_and(|until| now >= until) {
+        if self.until.is_none_or(|until| now < until) {
             return Vec::new();
         }
         let series = |(labels, ghost): (&Labels, &Ghost)| {

@@ -10,17 +10,18 @@ use regex_automata::meta::Regex;
 use tradewatch_tsdb::{Labels, Value};
 
 use super::number::{format_g, format_go_float};
+use super::print;
 use super::time;
-use super::{CURRENT, Failure, labels_value, sample_value, shorten};
+use super::{CURRENT, Failure, Mark, QUERIES_MAX, labels_value, sample_value};
 
-type Answer = Result<Go, String>;
+pub(super) type Answer = Result<Go, String>;
 
 /// Name, number of arguments (`None`: any) and body.
-const FUNCTIONS: [(&str, Option<usize>, fn(&[Go]) -> Answer); 34] = [
+const FUNCTIONS: [(&str, Option<usize>, fn(&[Go]) -> Answer); 33] = [
     ("query", Some(1), query),
     ("first", Some(1), first),
     ("label", Some(2), label),
-    ("value", Some(1), |a| Ok(field_or_nil(&a[0], "Value"))),
+    ("value", Some(1), |a| sample_of(&a[0]).map(|sample| field_or_nil(sample, "Value"))),
     ("strvalue", Some(1), |a| label(&[Go::String("__value__".into()), a[0].clone()])),
     ("args", None, args),
     ("reReplaceAll", Some(3), replace_all),
@@ -53,33 +54,40 @@ const FUNCTIONS: [(&str, Option<usize>, fn(&[Go]) -> Answer); 34] = [
     ("parseDuration", Some(1), parse_duration),
     ("urlQueryEscape", Some(1), |a| text(&a[0]).map(|t| string(escape_query(&t)))),
     ("tmpl", None, |_| Ok(string(String::new()))),
-    ("_field", None, |_| Err("a field without a value".to_owned())),
-    ("_method", None, |_| Err("a method without a value".to_owned())),
-    ("_out", None, |_| Err("nothing to print".to_owned())),
-    ("_mark", None, |_| Err("a mark without a place".to_owned())),
+    ("print", None, |a| Ok(string(print::print(a)))),
+    ("println", None, |a| Ok(string(print::println(a)))),
+    ("printf", None, print::printf),
 ];
 
 /// Whether a template may call it.
 pub(super) fn is_known(name: &str) -> bool {
-    !name.starts_with('_') && FUNCTIONS.iter().any(|(known, ..)| *known == name)
+    FUNCTIONS.iter().any(|(known, ..)| *known == name)
 }
 
 /// Everything for `gotmpl`.
 pub(super) fn all() -> FuncMap {
     let mut map = FuncMap::new();
-    for (name, arity, body) in FUNCTIONS.into_iter().filter(|(name, ..)| !name.starts_with('_')) {
+    for (name, arity, body) in FUNCTIONS {
         let function: ValueFunc = Arc::new(move |args| {
-            let (place, args) =
-                args.split_first().ok_or_else(|| TemplateError::Exec("no place".to_owned()))?;
+            let [place, Go::String(node), args @ ..] = args else {
+                return Err(TemplateError::Exec(format!("{name} without its place")));
+            };
             if let Some(arity) = arity.filter(|arity| *arity != args.len()) {
                 let message = format!("wrong number of args for {name}: want {arity} got {}", args.len());
-                return Err(fail(place, name, message));
+                return Err(fail(place, node, message));
             }
-            body(args).map_err(|message| fail(place, name, format!("error calling {name}: {message}")))
+            body(args).map_err(|message| {
+                let called = if message.starts_with("wrong type") {
+                    String::new()
+                } else {
+                    format!("error calling {name}: ")
+                };
+                fail(place, node, format!("{called}{message}"))
+            })
         });
         map.insert(name.to_owned(), function);
     }
-    map.insert("_out".to_owned(), Arc::new(|args| Ok(string(print(args.last().unwrap_or(&Go::Nil))))));
+    map.insert("_out".to_owned(), Arc::new(|args| Ok(string(print::one(args.last().unwrap_or(&Go::Nil))))));
     map.insert("_field".to_owned(), Arc::new(field));
     map.insert("_method".to_owned(), Arc::new(method));
     map.insert(
@@ -105,8 +113,9 @@ fn current<T>(read: impl FnOnce(&super::Current) -> T) -> T {
 }
 
 fn mark(args: &[Go]) {
-    let (place, name) = (args.first().and_then(Go::as_int).unwrap_or(0), args.get(1).and_then(Go::as_str));
-    let mark = (place as usize, name.unwrap_or("").to_owned());
+    let text = |at: usize| args.get(at).and_then(Go::as_str).unwrap_or("").to_owned();
+    let offset = args.first().and_then(Go::as_int).unwrap_or(0) as usize;
+    let mark = Mark { offset, function: text(1), node: text(2) };
     CURRENT.with_borrow_mut(|slot| {
         if let Some(current) = slot {
             current.mark = Some(mark);
@@ -169,7 +178,7 @@ fn method(args: &[Go]) -> gotmpl::Result<Go> {
     }
 }
 
-fn go_type(value: &Go) -> &'static str {
+pub(super) fn go_type(value: &Go) -> &'static str {
     match value {
         Go::Nil => "nil",
         Go::Bool(_) => "bool",
@@ -185,29 +194,11 @@ fn is_sample(value: &Go) -> bool {
     matches!(value, Go::Map(map) if map.len() == 2 && map.contains_key("Labels") && map.contains_key("Value"))
 }
 
-/// How an action prints its value.
-fn print(value: &Go) -> String {
-    if let Some(text) = time::print(value) {
-        return text;
-    }
-    match value {
-        Go::Nil => String::new(),
-        Go::Float(value) => format_go_float(*value),
-        Go::List(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
-        Go::Map(map) => {
-            let parts: Vec<String> =
-                map.iter().map(|(name, value)| format!("{name}:{}", print(value))).collect();
-            format!("map[{}]", parts.join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
-fn string(text: impl Into<String>) -> Go {
+pub(super) fn string(text: impl Into<String>) -> Go {
     Go::String(text.into().into())
 }
 
-fn text(value: &Go) -> Result<String, String> {
+pub(super) fn text(value: &Go) -> Result<String, String> {
     match value {
         Go::String(text) => Ok(text.to_string()),
         Go::Nil => Ok(String::new()),
@@ -251,6 +242,15 @@ fn sample(labels: &Labels, value: &Value) -> Go {
 
 fn query(args: &[Go]) -> Answer {
     let expr = text(&args[0])?;
+    let asked = CURRENT.with_borrow_mut(|slot| {
+        slot.as_mut().map_or(0, |current| {
+            current.queries += 1;
+            current.queries
+        })
+    });
+    if asked > QUERIES_MAX {
+        return Err(format!("more than {QUERIES_MAX} queries in one text"));
+    }
     let (ask, at) = current(|c| (c.context.query.clone(), c.context.at));
     let samples = ask(&expr, at)?;
     Ok(Go::List(samples.iter().map(|(labels, value)| sample(labels, value)).collect()))
@@ -272,8 +272,16 @@ fn field_or_nil(sample: &Go, name: &str) -> Go {
     sample.field(name).cloned().unwrap_or(Go::Nil)
 }
 
+fn sample_of(value: &Go) -> Result<&Go, String> {
+    match value {
+        Go::Map(_) => Ok(value),
+        other => Err(format!("wrong type for value; expected *template.sample; got {}", go_type(other))),
+    }
+}
+
 fn label(args: &[Go]) -> Answer {
     let name = text(&args[0])?;
+    sample_of(&args[1])?;
     let labels = field_or_nil(&args[1], "Labels");
     Ok(labels.field(&name).cloned().unwrap_or_else(|| string(String::new())))
 }
@@ -286,17 +294,22 @@ fn args(args: &[Go]) -> Answer {
 fn sort_by_label(args: &[Go]) -> Answer {
     let name = text(&args[0])?;
     let mut items = list(&args[1])?.to_vec();
-    items.sort_by_key(|item| print(&label(&[string(name.clone()), item.clone()]).unwrap_or(Go::Nil)));
+    items.sort_by_key(|item| print::one(&label(&[string(name.clone()), item.clone()]).unwrap_or(Go::Nil)));
     Ok(Go::List(items.into()))
 }
 
 fn regex(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern).map_err(|_| format!("error parsing regexp: {}", shorten(pattern)))
+    // The store words it as Go does.
+    let reason = |text: String| text.split_once("\": ").map_or(text.clone(), |(_, reason)| reason.to_owned());
+    Regex::new(pattern).map_err(|error| {
+        let checked = tradewatch_tsdb::Regex::new(pattern).err().map(|e| reason(e.to_string()));
+        format!("error parsing regexp: {}", checked.unwrap_or_else(|| error.to_string()))
+    })
 }
 
 fn replace_all(args: &[Go]) -> Answer {
     let (pattern, replacement, text) = (text(&args[0])?, text(&args[1])?, text(&args[2])?);
-    let regex = regex(&pattern)?;
+    let regex = regex(&pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
     let mut out = String::new();
     let mut last = 0;
     for captures in regex.captures_iter(&text) {

@@ -6,6 +6,7 @@
 
 mod functions;
 mod number;
+mod print;
 mod rewrite;
 mod time;
 
@@ -26,6 +27,8 @@ const DEFINITIONS: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalL
 
 /// Rounds of all loops of one expansion.
 const LOOP_ROUNDS_MAX: u64 = 100_000;
+/// Queries that one expansion may ask.
+const QUERIES_MAX: usize = 100;
 /// Bytes that one expansion may print.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -82,9 +85,17 @@ thread_local! {
 struct Current {
     context: Context,
     /// Where the last built-in function stands, for errors that carry no place.
-    mark: Option<(usize, String)>,
+    mark: Option<Mark>,
     /// What failed, with its place.
     failure: Option<Failure>,
+    queries: usize,
+}
+
+#[derive(Clone)]
+struct Mark {
+    offset: usize,
+    function: String,
+    node: String,
 }
 
 struct Failure {
@@ -156,7 +167,7 @@ impl Template {
             (Arc::from("ExternalURL"), Go::String(context.external_url.as_str().into())),
             (Arc::from("Value"), sample_value(&context.value)),
         ]);
-        let current = Current { context: context.clone(), mark: None, failure: None };
+        let current = Current { context: context.clone(), mark: None, failure: None, queries: 0 };
         CURRENT.with_borrow_mut(|slot| *slot = Some(current));
         let mut out = Bounded(String::new());
         let result = template.execute_template_fmt(&mut out, name, &Go::Map(Arc::new(root)));
@@ -164,13 +175,13 @@ impl Template {
         let Err(error) = result else { return Ok(out.0) };
         let (place, node, message) = match current {
             Some(Current { failure: Some(f), .. }) => (Some(f.offset), f.node, f.message),
-            Some(Current { mark: Some((offset, function)), .. }) => {
-                (Some(offset), function.clone(), describe(error, Some(&function)))
+            Some(Current { mark: Some(mark), .. }) => {
+                (Some(mark.offset), mark.node, describe(error, &mark.function))
             }
-            _ => (None, String::new(), describe(error, None)),
+            _ => (None, String::new(), describe(error, "")),
         };
         let at = place.map(|offset| format!(":{}", self.place(name, offset))).unwrap_or_default();
-        let node = if node.is_empty() { String::new() } else { format!(" at <{}>", shorten(&node)) };
+        let node = if node.is_empty() { String::new() } else { format!(" at <{node}>") };
         Err(format!(
             "error executing template {name}: template: {name}{at}: executing {name:?}{node}: {message}"
         ))
@@ -217,26 +228,25 @@ fn offset_of(source: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(source.len())
 }
 
-fn describe(error: gotmpl::TemplateError, function: Option<&str>) -> String {
+fn describe(error: gotmpl::TemplateError, function: &str) -> String {
     use gotmpl::TemplateError as E;
     let message = match error {
-        E::Exec(message) => message,
+        // Some of gotmpl's messages name the function once more, and the types behind a colon.
+        E::Exec(message) => {
+            let message = message.strip_prefix(&format!("{function}: ")).unwrap_or(&message);
+            message.split(" comparison: ").next().map_or(message.to_owned(), |begin| match begin == message {
+                true => message.to_owned(),
+                false => format!("{begin} comparison"),
+            })
+        }
         E::Write => format!("the text is longer than {OUTPUT_BYTES_MAX} bytes"),
         E::RangeIterLimit => format!("more than {LOOP_ROUNDS_MAX} rounds of range"),
         E::UndefinedTemplate(name) => return format!("template {name:?} not defined"),
         other => other.to_string(),
     };
     match function {
-        Some(function) => format!("error calling {function}: {message}"),
-        None => message,
-    }
-}
-
-/// Go shows at most 20 characters of a node.
-fn shorten(node: &str) -> String {
-    match node.char_indices().nth(20) {
-        Some((end, _)) => format!("{}...", &node[..end]),
-        None => node.to_owned(),
+        "" => message,
+        function => format!("error calling {function}: {message}"),
     }
 }
 

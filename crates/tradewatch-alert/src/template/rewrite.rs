@@ -8,14 +8,12 @@
 
 use std::sync::Arc;
 
-use gotmpl::parse::{CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos};
+use gotmpl::parse::{ActionNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, TemplateNode};
 
 use super::{functions, pack_place};
 
-const BUILTINS: [&str; 17] = [
-    "not", "len", "index", "slice", "print", "printf", "println", "html", "js", "urlquery", "call", "eq",
-    "ne", "lt", "le", "gt", "ge",
-];
+const BUILTINS: [&str; 14] =
+    ["not", "len", "index", "slice", "html", "js", "urlquery", "call", "eq", "ne", "lt", "le", "gt", "ge"];
 
 pub(super) struct Rewriter<'a> {
     source: &'a str,
@@ -41,8 +39,9 @@ impl<'a> Rewriter<'a> {
     }
 
     fn list(&mut self, list: &mut ListNode) {
-        for node in &mut list.nodes {
-            match node {
+        let mut nodes = Vec::with_capacity(list.nodes.len());
+        for mut node in std::mem::take(&mut list.nodes) {
+            match &mut node {
                 Node::List(list) => self.list(list),
                 Node::Action(action) => {
                     self.pipe(&mut action.pipe);
@@ -61,6 +60,7 @@ impl<'a> Rewriter<'a> {
                     }
                 }
                 Node::Template(template) => {
+                    nodes.push(self.marked(template));
                     if let Some(pipe) = &mut template.pipe {
                         self.pipe(pipe);
                     }
@@ -68,7 +68,24 @@ impl<'a> Rewriter<'a> {
                 Node::Define(define) => self.list(&mut define.body),
                 Node::Text(_) | Node::Break(_) | Node::Continue(_) => {}
             }
+            nodes.push(node);
         }
+        list.nodes = nodes;
+    }
+
+    /// An action that prints nothing and marks the place of a `{{template}}`, which may not exist.
+    fn marked(&self, template: &TemplateNode) -> Node {
+        let at = template.pos;
+        let name = self.source[at.offset..].find(['"', '`']).unwrap_or(0);
+        let arguments = match &template.pipe {
+            Some(pipe) => format!(" {}", self.shown_pipe(pipe)),
+            None => String::new(),
+        };
+        let shown = format!("{{{{template {:?}{arguments}}}}}", &*template.name);
+        let place = self.place(Pos::new(at.offset + name, at.line));
+        let mark = call(at, "_mark", vec![place, text(at, ""), text(at, &shown)]);
+        let commands = vec![mark, call(at, "_out", Vec::new())];
+        Node::Action(ActionNode { pos: at, pipe: pipeline(at, commands) })
     }
 
     fn pipe(&mut self, pipe: &mut PipeNode) {
@@ -91,25 +108,23 @@ impl<'a> Rewriter<'a> {
         match command.args.first() {
             Some(Expr::Identifier(at, name)) => {
                 let (at, name) = (*at, name.to_string());
+                let shown = self.shown_command(command);
                 for arg in command.args.iter_mut().skip(1) {
                     self.expr(arg);
                 }
                 if functions::is_known(&name) {
-                    command.args.insert(1, self.place(at));
+                    command.args.splice(1..1, [self.place(at), text(at, &shown)]);
                 } else if name == "and" || name == "or" {
                     // Left as they are: they decide themselves what to evaluate.
                 } else if BUILTINS.contains(&name.as_str()) {
-                    if name == "printf" && plain_verbs(command) && piped {
-                        out.push(call(at, "_out", Vec::new()));
-                    }
-                    let mark = call(at, "_mark", vec![self.place(at), text(at, &name)]);
+                    let mark = vec![self.place(at), text(at, &name), text(at, &shown)];
                     if piped {
-                        let mut pass = call(at, "_pass", vec![self.place(at), text(at, &name)]);
-                        pass.pos = pos;
-                        out.push(pass);
+                        out.push(call(at, "_pass", mark));
                     } else {
                         let inner = CommandNode { pos, args: std::mem::take(&mut command.args) };
-                        command.args = call(at, "_second", vec![nested(at, mark), nested(at, inner)]).args;
+                        command.args =
+                            call(at, "_second", vec![nested(at, call(at, "_mark", mark)), nested(at, inner)])
+                                .args;
                     }
                 } else {
                     self.fail(at.offset, format!("function {name:?} not defined"));
@@ -131,6 +146,7 @@ impl<'a> Rewriter<'a> {
         let mut first = args.remove(0);
         let at = first.pos();
         let shown = self.shown(&first);
+        let place = self.place(chained(&first));
         let name = match &mut first {
             Expr::Field(_, names) | Expr::Variable(_, _, names) | Expr::Chain(_, _, names) => names.pop(),
             _ => None,
@@ -146,7 +162,7 @@ impl<'a> Rewriter<'a> {
         }
         self.expr(&mut first);
         args.iter_mut().for_each(|arg| self.expr(arg));
-        let mut full = vec![self.place(at), text(at, &shown), first, text(at, &name)];
+        let mut full = vec![place, text(at, &shown), first, text(at, &name)];
         full.extend(args);
         command.args = call(at, "_method", full).args;
     }
@@ -154,6 +170,7 @@ impl<'a> Rewriter<'a> {
     fn expr(&mut self, expr: &mut Expr) {
         let shown = self.shown(expr);
         let at = expr.pos();
+        let place = self.place(chained(expr));
         let (base, names) = match expr {
             Expr::Field(pos, names) => (Expr::Dot(*pos), std::mem::take(names)),
             Expr::Variable(pos, name, names) => {
@@ -182,7 +199,6 @@ impl<'a> Rewriter<'a> {
             }
             _ => return,
         };
-        let place = self.place(at);
         *expr = names.iter().fold(base, |value, name| {
             nested(at, call(at, "_field", vec![place.clone(), text(at, &shown), value, text(at, name)]))
         });
@@ -196,13 +212,37 @@ impl<'a> Rewriter<'a> {
     fn shown(&self, expr: &Expr) -> String {
         let joined = |names: &[_]| names.iter().map(|n: &_| format!(".{n}")).collect::<String>();
         match expr {
+            Expr::Dot(_) => ".".to_owned(),
             Expr::Field(_, names) => joined(names),
             Expr::Variable(_, name, names) => format!("{name}{}", joined(names)),
             Expr::Chain(_, inner, names) => format!("{}{}", self.shown(inner), joined(names)),
             Expr::Identifier(_, name) => name.to_string(),
-            Expr::Pipe(..) => "(...)".to_owned(),
-            _ => String::new(),
+            Expr::Pipe(_, pipe) => format!("({})", self.shown_pipe(pipe)),
+            Expr::String(_, text) => format!("{text:?}"),
+            Expr::Number(_, Number::Int(value)) => value.to_string(),
+            Expr::Number(_, Number::Uint(value)) => value.to_string(),
+            Expr::Number(_, Number::Float(value)) => super::format_go_float(*value),
+            Expr::Bool(_, value) => value.to_string(),
+            Expr::Nil(_) => "nil".to_owned(),
         }
+    }
+
+    fn shown_pipe(&self, pipe: &PipeNode) -> String {
+        pipe.commands.iter().map(|command| self.shown_command(command)).collect::<Vec<_>>().join(" | ")
+    }
+
+    fn shown_command(&self, command: &CommandNode) -> String {
+        command.args.iter().map(|arg| self.shown(arg)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Where Go places a chain of fields: at the first field behind its beginning.
+fn chained(expr: &Expr) -> Pos {
+    let at = expr.pos();
+    match expr {
+        Expr::Variable(_, name, names) if !names.is_empty() => Pos::new(at.offset + name.len(), at.line),
+        Expr::Field(_, names) if names.len() > 1 => Pos::new(at.offset + 1 + names[0].len(), at.line),
+        _ => at,
     }
 }
 
@@ -227,41 +267,6 @@ pub(super) fn stray(source: &str) -> Option<(usize, String)> {
         }
     }
     None
-}
-
-/// `printf` with `%v`: the argument is printed as Go does, then put in as text. Gives whether the
-/// last verb, which takes what is piped in, is one of these.
-fn plain_verbs(command: &mut CommandNode) -> bool {
-    let Some(Expr::String(_, format)) = command.args.get_mut(1) else { return false };
-    let mut text = String::new();
-    let mut plain = Vec::new();
-    let mut rest = &**format;
-    while let Some(found) = rest.find('%') {
-        let (before, after) = (&rest[..=found], &rest[found + 1..]);
-        let end =
-            after.find(|c: char| c.is_ascii_alphabetic() || c == '%').map_or(after.len(), |end| end + 1);
-        let verb = &after[..end];
-        if verb.contains(['*', '[']) {
-            return false;
-        }
-        text += before;
-        text += if verb == "v" { "s" } else { verb };
-        if verb != "%" {
-            plain.push(verb == "v");
-        }
-        rest = &after[end..];
-    }
-    text += rest;
-    *format = Arc::from(text);
-    let last_is_piped = plain.len() + 2 > command.args.len() && plain.last() == Some(&true);
-    for (arg, plain) in command.args.iter_mut().skip(2).zip(plain) {
-        if plain {
-            let pos = arg.pos();
-            let inner = std::mem::replace(arg, Expr::Nil(pos));
-            *arg = nested(pos, call(pos, "_out", vec![inner]));
-        }
-    }
-    last_is_piped
 }
 
 fn call(pos: Pos, function: &str, args: Vec<Expr>) -> CommandNode {

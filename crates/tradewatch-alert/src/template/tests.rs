@@ -161,6 +161,54 @@ fn functions() {
     );
 }
 
+/// Each line was compared with what Debian's `promtool test rules` prints.
+#[test]
+fn printing() {
+    check(
+        &[
+            r#"{{ print $value " " 1.5 }} {{ println 1e9 }}"#,
+            "{{ 1000000.0 }} {{ 123456.7 }} {{ 1e21 }} {{ 0.00001 }} {{ 100000000 }} {{ true }} {{ \"x\" }}",
+            r#"{{ printf "%s" $value }} {{ printf "%d" $value }} {{ printf "%d" "x" }}"#,
+            r#"{{ printf "%q %t %x %05d %+d %e" "a\"b" true 255 42 7 1234.5 }}"#,
+            r#"{{ $labels.job | title | printf "%-20s|" }}"#,
+            r#"{{ html "<a>" }} {{ js "it's" }} {{ urlquery "a b&c" }}"#,
+            "{{ range $i, $e := query \"metric\" | sortByLabel \"instance\" }}{{ if $i }}, {{ end }}{{ $e.Labels.instance }}{{ end }}",
+            "{{ with $x := 3 }}{{ $x }}{{ end }}{{ range $k, $v := args 1 2 }}{{ $k }}{{ $v }}{{ end }}",
+            r#"{{ block "b" . }}in {{ .Value }}{{ end }}"#,
+            r#"{{ (1643114203.5 | toTime).Format "Mon Jan _2 15:04:05.000 2006 3PM 002" }}"#,
+            r#"{{ len "abc" }} {{ len $labels }} {{ slice "abcdef" 1 3 }} {{ not true }} {{ or "" "x" }} {{ and 1 0 }}"#,
+            r#"{{ lt "a" 1 }}"#,
+        ],
+        expect![[r#"
+            {{ print $value " " 1.5 }} {{ println 1e9 }}
+                1.2345675e+06 1.5 1e+09
+
+            {{ 1000000.0 }} {{ 123456.7 }} {{ 1e21 }} {{ 0.00001 }} {{ 100000000 }} {{ true }} {{ "x" }}
+                1e+06 123456.7 1e+21 1e-05 100000000 true x
+            {{ printf "%s" $value }} {{ printf "%d" $value }} {{ printf "%d" "x" }}
+                %!s(float64=1.2345675e+06) %!d(float64=1.2345675e+06) %!d(string=x)
+            {{ printf "%q %t %x %05d %+d %e" "a\"b" true 255 42 7 1234.5 }}
+                "a\"b" true ff 00042 +7 1.234500e+03
+            {{ $labels.job | title | printf "%-20s|" }}
+                Execution-Gateway   |
+            {{ html "<a>" }} {{ js "it's" }} {{ urlquery "a b&c" }}
+                &lt;a&gt; it\'s a+b%26c
+            {{ range $i, $e := query "metric" | sortByLabel "instance" }}{{ if $i }}, {{ end }}{{ $e.Labels.instance }}{{ end }}
+                a, b
+            {{ with $x := 3 }}{{ $x }}{{ end }}{{ range $k, $v := args 1 2 }}{{ $k }}{{ $v }}{{ end }}
+                3arg01arg12
+            {{ block "b" . }}in {{ .Value }}{{ end }}
+                in 1.2345675e+06
+            {{ (1643114203.5 | toTime).Format "Mon Jan _2 15:04:05.000 2006 3PM 002" }}
+                Tue Jan 25 12:36:43.500 2022 12PM 025
+            {{ len "abc" }} {{ len $labels }} {{ slice "abcdef" 1 3 }} {{ not true }} {{ or "" "x" }} {{ and 1 0 }}
+                3 3 bc false x 0
+            {{ lt "a" 1 }}
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <lt "a" 1>: error calling lt: incompatible types for comparison
+        "#]],
+    );
+}
+
 #[test]
 fn errors() {
     check(
@@ -199,24 +247,24 @@ fn errors() {
             a {{ query "nothing" | first | value }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:135: executing "__alert_Name" at <first>: error calling first: first() called on vector with no elements
             {{ humanize $labels.job }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <humanize>: error calling humanize: strconv.ParseFloat: parsing "execution-gateway": invalid syntax
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <humanize $labels.job>: error calling humanize: strconv.ParseFloat: parsing "execution-gateway": invalid syntax
             line
               {{ humanize $labels.job }}
-                expand: error executing template __alert_Name: template: __alert_Name:2:5: executing "__alert_Name" at <humanize>: error calling humanize: strconv.ParseFloat: parsing "execution-gateway": invalid syntax
+                expand: error executing template __alert_Name: template: __alert_Name:2:5: executing "__alert_Name" at <humanize $labels.job>: error calling humanize: strconv.ParseFloat: parsing "execution-gateway": invalid syntax
             {{ query "bad(" }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <query>: error calling query: cannot answer bad(
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <query "bad(">: error calling query: cannot answer bad(
             {{ .Nothing }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <.Nothing>: can't evaluate field Nothing in type struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }
             {{ $value.Foo }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <$value.Foo>: can't evaluate field Foo in type float64
+                expand: error executing template __alert_Name: template: __alert_Name:1:121: executing "__alert_Name" at <$value.Foo>: can't evaluate field Foo in type float64
             {{ template "nothere" }}
-                expand: error executing template __alert_Name: template: __alert_Name: executing "__alert_Name": template "nothere" not defined
+                expand: error executing template __alert_Name: template: __alert_Name:1:124: executing "__alert_Name" at <{{template "nothere"}}>: template "nothere" not defined
             {{ humanize }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <humanize>: wrong number of args for humanize: want 1 got 0
             {{ len 3 }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <len>: error calling len: len: cannot take length of 3
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <len 3>: error calling len: cannot take length of 3
             {{ reReplaceAll "[" "" "x" }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <reReplaceAll>: error calling reReplaceAll: error parsing regexp: [
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <reReplaceAll "[" "" "x">: error calling reReplaceAll: regexp: Compile(`[`): error parsing regexp: missing closing ]: `[`
             {{ range $i := query "metric" }}{{ .Foo }}{{ end }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:147: executing "__alert_Name" at <.Foo>: can't evaluate field Foo in type *template.sample
         "#]],
@@ -234,4 +282,7 @@ fn a_loop_ends() {
     let long = r#"{{ range 90000 }}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{{ end }}"#;
     let error = Template::compile("N", long).expect("compiles").expand(&context(1.0)).expect_err("too long");
     assert!(error.contains("longer than"), "{error}");
+    let text = r#"{{ range 200 }}{{ query "metric" | len }}{{ end }}"#;
+    let error = Template::compile("N", text).expect("compiles").expand(&context(1.0)).expect_err("too many");
+    assert!(error.contains("queries in one text"), "{error}");
 }

@@ -263,20 +263,20 @@ fn a_rule_that_fails_keeps_its_alerts_and_its_group_goes_on() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A", x="1"} inactive -> firing
-           0s  {alertname="B", x="1"} inactive -> firing
-           0s  send firing {alertname="A", x="1"} from 0s to 4m
-           0s  send firing {alertname="B", x="1"} from 0s to 4m
-          30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-           1m  send firing {alertname="A", x="1"} from 0s to 5m
-           1m  send firing {alertname="B", x="1"} from 0s to 5m
-           1m  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-        1m30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [n{y="1"}, n{y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-           2m  {alertname="A", x="1"} firing -> inactive
-           2m  {alertname="B", x="1"} firing -> inactive
-           2m  send resolved {alertname="A", x="1"} from 0s to 2m
-           2m  send resolved {alertname="B", x="1"} from 0s to 2m
-    "#]],
+               0s  {alertname="A", x="1"} inactive -> firing
+               0s  {alertname="B", x="1"} inactive -> firing
+               0s  send firing {alertname="A", x="1"} from 0s to 4m
+               0s  send firing {alertname="B", x="1"} from 0s to 4m
+              30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+               1m  send firing {alertname="A", x="1"} from 0s to 5m
+               1m  send firing {alertname="B", x="1"} from 0s to 5m
+               1m  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+            1m30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+               2m  {alertname="A", x="1"} firing -> inactive
+               2m  {alertname="B", x="1"} firing -> inactive
+               2m  send resolved {alertname="A", x="1"} from 0s to 2m
+               2m  send resolved {alertname="B", x="1"} from 0s to 2m
+        "#]],
     );
 }
 
@@ -317,6 +317,18 @@ fn a_reload_keeps_what_is_the_same() {
         ALERTS{alertname="C", alertstate="firing"}: 1@60 stale@90
     "#]]
     .assert_eq(&format!("{}{}", world.samples("r"), world.samples("ALERTS")));
+}
+
+#[test]
+fn a_reload_changes_the_texts_at_once() {
+    let mut world = World::new("  - {alert: A, expr: m > 10, annotations: {t: 'old {{ $value }}'}}");
+    world.run("0s", "0s", "30s", &["m 11"]);
+    let mut next =
+        World::new("  - {alert: A, expr: m > 10, annotations: {t: 'new {{ $value }}'}}").groups.remove(0);
+    next.inherit(world.groups.remove(0));
+    world.groups.push(next);
+    world.run("60s", "60s", "30s", &["m 11"]);
+    assert!(world.out.ends_with("t=\"new 11\"\n"), "{}", world.out);
 }
 
 #[test]

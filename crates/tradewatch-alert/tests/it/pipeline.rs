@@ -168,7 +168,7 @@ fn what_ended_while_the_monitor_was_down_is_told() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 6, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Random outages, missed evaluations, restarts and an absent receiver: when the world calms
     /// down, the receiver knows that the service is up; it never hears the same twice in a row, and

@@ -105,8 +105,19 @@ fn an_old_state_is_not_taken_up() {
         .assert_eq(world.out.lines().last().unwrap_or_default());
 }
 
+#[test]
+fn a_rule_of_the_same_name_does_not_end_the_others_alerts() {
+    let mut world = World::new(
+        "  - {alert: A, expr: m > 10, labels: {severity: critical}}\n  - {alert: A, expr: m > 100}",
+    );
+    world.run("0s", "60s", "30s", &["m 11"]);
+    world.restart();
+    world.run("90s", "5m", "30s", &["m 11"]);
+    assert!(!world.out.contains("resolved"), "{}", world.out);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A condition that holds all the time, random gaps of the scrape shorter than the lookback,
     /// restarts at random: the alert fires once and stays so, and `for` is never cut short.

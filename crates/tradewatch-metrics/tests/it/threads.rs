@@ -1,5 +1,6 @@
 //! Many threads: nothing is lost, nothing is counted twice, and a histogram's parts belong together.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -9,30 +10,34 @@ use crate::fixture::*;
 
 #[test]
 fn the_sum_over_threads_is_what_was_added() {
-    const THREADS: usize = 8;
-    const EACH: usize = 20_000;
+    const EACH: usize = 4_000;
+    // More than have cells of their own, so that some share, and all alive at once.
+    let threads = 8 + 3 * thread::available_parallelism().map_or(1, usize::from);
+    let all_alive = Barrier::new(threads);
     let registry = Registry::new();
     let m = GatewayMetrics::register(&registry).unwrap();
     let symbol = Symbol::intern("AAPL");
     thread::scope(|scope| {
-        for number in 0..THREADS {
-            let m = &m;
-            let registry = &registry;
+        for number in 0..threads {
+            let (m, registry, all_alive) = (&m, &registry, &all_alive);
             scope.spawn(move || {
+                m.bus.messages_total.inc();
+                all_alive.wait();
                 for step in 0..EACH {
                     let side = if step % 2 == 0 { Side::Buy } else { Side::Sell };
                     m.orders_total.at((symbol, side, OrderStatus::Success)).inc();
                     m.order_placement_duration_seconds.at((side,)).observe(0.5);
                     m.commission.add(0.5);
                     m.pnl_dollars.inc();
-                    if step % 5_000 == number {
+                    if step % 1_000 == number {
                         text(registry, Format::Text004);
                     }
                 }
             });
         }
     });
-    let total = (THREADS * EACH) as f64;
+    let total = (threads * EACH) as f64;
+    assert_eq!(value(&registry, "bus_messages_total"), Some(threads as f64));
     for side in ["buy", "sell"] {
         let orders = format!("gateway_orders_total{{symbol=\"AAPL\",side=\"{side}\",status=\"success\"}}");
         assert_eq!(value(&registry, &orders), Some(total / 2.0));
@@ -68,6 +73,14 @@ fn threads_that_ended_are_still_counted() {
     assert_eq!(value(&registry, "gateway_run_duration_seconds_sum"), Some(12.5));
 }
 
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn one_scrape_shows_sum_and_count_of_the_same_moment() {
     let registry = Registry::new();
@@ -81,6 +94,8 @@ fn one_scrape_shows_sum_and_count_of_the_same_moment() {
                 }
             });
         }
+        // Ends the writers however this ends, or a failure would hang the test.
+        let _end = EndOnDrop(&stop);
         let mut last = 0.0;
         for _ in 0..2_000 {
             let body = text(&registry, Format::Text004);
@@ -94,7 +109,6 @@ fn one_scrape_shows_sum_and_count_of_the_same_moment() {
             assert!(count >= last, "a counter never goes back");
             last = count;
         }
-        stop.store(true, Ordering::Relaxed);
         assert!(last > 0.0);
     });
 }

@@ -10,7 +10,8 @@ use crate::market::{Decimal, Instrument, instrument};
 use crate::runtime::Nanos;
 use crate::runtime::clock::{SECOND, parse_rfc3339};
 use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Path, Query, Request, State, WebSocketUpgrade};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -78,6 +79,18 @@ async fn guard(State(shared): Shares, request: Request, next: Next) -> Response 
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// Query parameters, refused in the broker's own form when they cannot be read.
+struct Params<T>(T);
+
+impl<T: serde::de::DeserializeOwned> FromRequestParts<Arc<Shared>> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Params<T>, Refusal> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query.map(|Query(query)| Params(query)).map_err(|rejection| Refusal::invalid(rejection.body_text()))
+    }
 }
 
 struct Admission {
@@ -188,7 +201,7 @@ struct OrdersQuery {
 
 async fn list_orders(
     State(shared): Shares,
-    Query(query): Query<OrdersQuery>,
+    Params(query): Params<OrdersQuery>,
 ) -> Result<Json<Value>, Refusal> {
     let open = match query.status.as_deref() {
         None | Some("open") => Some(true),
@@ -236,7 +249,7 @@ struct ByClientId {
 
 async fn get_order_by_client_id(
     State(shared): Shares,
-    Query(query): Query<ByClientId>,
+    Params(query): Params<ByClientId>,
 ) -> Result<Json<Value>, Refusal> {
     let id = query.client_order_id;
     let found = shared.with_book(|book, _| book.order_by_client_id(&id).map(Order::json));
@@ -291,7 +304,7 @@ struct CloseQuery {
 async fn close_position(
     State(shared): Shares,
     Path(symbol): Path<String>,
-    Query(query): Query<CloseQuery>,
+    Params(query): Params<CloseQuery>,
 ) -> Result<Json<Value>, Refusal> {
     let symbol = position_symbol(&symbol)?;
     let held = shared.with_book(|book, _| book.ledger.qty(symbol));
@@ -330,15 +343,16 @@ fn closing_order(symbol: &'static str, held: Decimal, qty: Decimal) -> OrderRequ
 
 #[derive(Deserialize)]
 struct CloseAllQuery {
-    cancel_orders: Option<bool>,
+    cancel_orders: Option<String>,
 }
 
 async fn close_positions(
     State(shared): Shares,
-    Query(query): Query<CloseAllQuery>,
+    Params(query): Params<CloseAllQuery>,
 ) -> (StatusCode, Json<Value>) {
     let held: Vec<(&'static str, Decimal)> = shared.with_book(|book, now| {
-        if query.cancel_orders == Some(true) {
+        // Python's clients write `True`.
+        if query.cancel_orders.is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1") {
             cancel_all(book, now, |_| true);
         }
         book.ledger.positions().map(|position| (position.instrument.symbol, position.qty)).collect()
@@ -369,7 +383,7 @@ struct ActivitiesQuery {
 
 async fn list_activities(
     State(shared): Shares,
-    Query(query): Query<ActivitiesQuery>,
+    Params(query): Params<ActivitiesQuery>,
 ) -> Result<Json<Value>, Refusal> {
     let fills =
         query.activity_types.as_deref().is_none_or(|types| types.split(',').any(|kind| kind == "FILL"));
@@ -379,7 +393,7 @@ async fn list_activities(
 async fn list_activities_of(
     State(shared): Shares,
     Path(kind): Path<String>,
-    Query(query): Query<ActivitiesQuery>,
+    Params(query): Params<ActivitiesQuery>,
 ) -> Result<Json<Value>, Refusal> {
     if kind == "FILL" { activities(&shared, &query) } else { Ok(Json(json!([]))) }
 }
@@ -422,7 +436,7 @@ struct CalendarQuery {
 
 async fn get_calendar(
     State(shared): Shares,
-    Query(query): Query<CalendarQuery>,
+    Params(query): Params<CalendarQuery>,
 ) -> Result<Json<Value>, Refusal> {
     let time = |text: &Option<String>, default: Nanos| match text {
         None => Ok(default),
@@ -440,7 +454,7 @@ struct AssetsQuery {
     asset_class: Option<crate::market::AssetClass>,
 }
 
-async fn list_assets(Query(query): Query<AssetsQuery>) -> Json<Value> {
+async fn list_assets(Params(query): Params<AssetsQuery>) -> Json<Value> {
     let wanted = |instrument: &&Instrument| query.asset_class.is_none_or(|class| instrument.class == class);
     Json(instrument::ALL.iter().filter(wanted).map(account::asset_json).collect())
 }
@@ -496,7 +510,7 @@ async fn clear_faults(State(shared): Shares) -> StatusCode {
 async fn post_fault(State(shared): Shares, body: Bytes) -> Response {
     let refuse =
         |status: StatusCode, message: String| (status, Json(json!({ "message": message }))).into_response();
-    let request: board::Request<Fault> = match serde_json::from_slice(&body) {
+    let mut request: board::Request<Fault> = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     };
@@ -506,6 +520,9 @@ async fn post_fault(State(shared): Shares, body: Bytes) -> Response {
     let mut state = shared.state();
     if matches!(request.fault, Fault::StreamDisconnect {} | Fault::StreamRefuse {} | Fault::Refuse {}) {
         state.streams.clear();
+    }
+    if matches!(request.fault, Fault::StreamDisconnect {}) {
+        request.for_seconds = 0.0; // It happens now and is over.
     }
     match state.board.post(request, shared.clock.now()) {
         Some(active) => {

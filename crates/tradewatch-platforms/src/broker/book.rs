@@ -6,11 +6,12 @@
 
 use super::chance::{Chance, Verdict};
 use super::ledger::Ledger;
-use super::order::{Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce};
+use super::order::{Order, OrderRequest, OrderStatus, OrderType, PositionIntent, Side, TimeInForce};
 use super::refusal::Refusal;
 use crate::market::{AssetClass, Decimal, Instrument, MarketClock, instrument};
 use crate::runtime::Nanos;
 use crate::runtime::clock::SECOND;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -44,6 +45,10 @@ pub struct Book {
     closed: VecDeque<u64>,
     due: BTreeSet<(Nanos, u64, Due)>,
     outbox: Vec<Update>,
+    /// Orders that changed since [`Book::take_changes`].
+    changed: BTreeSet<u64>,
+    /// Orders that were forgotten since then.
+    forgotten: Vec<u64>,
 }
 
 /// Best bid and offer as the broker knows them, with what its own fills have left of their sizes.
@@ -92,7 +97,7 @@ pub struct Update {
 }
 
 /// One execution.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     /// Execution id.
     pub id: String,
@@ -103,6 +108,7 @@ pub struct Fill {
     /// When.
     pub at: Nanos,
     /// Of what.
+    #[serde(with = "instrument::by_symbol")]
     pub instrument: &'static Instrument,
     /// Side.
     pub side: Side,
@@ -151,7 +157,54 @@ impl Book {
             closed: VecDeque::new(),
             due: BTreeSet::from([(first_close, 0, Due::SessionClose)]),
             outbox: Vec::new(),
+            changed: BTreeSet::new(),
+            forgotten: Vec::new(),
         }
+    }
+
+    /// Takes up an account where it was left: `orders` by number, `fills` oldest first. What should have happened
+    /// meanwhile happens now.
+    pub fn resume(
+        &mut self,
+        ledger: Ledger,
+        orders: BTreeMap<u64, Order>,
+        fills: VecDeque<Fill>,
+        now: Nanos,
+    ) {
+        self.ledger = ledger;
+        self.fills = fills;
+        self.orders_seen = orders.keys().next_back().copied().unwrap_or_default();
+        for (number, order) in orders {
+            self.by_id.insert(order.id.clone(), number);
+            self.by_client_id.insert(order.client_order_id.clone(), number);
+            if order.status.is_open() {
+                self.open.entry(order.instrument.symbol).or_default().insert(number);
+                self.due.insert((order.expires_at, number, Due::Expire));
+                let waits = order.status == OrderStatus::Accepted && !self.market.is_open(now);
+                let begins = if waits { self.market.next_open(now) } else { now };
+                let is_new = matches!(order.status, OrderStatus::PendingNew | OrderStatus::Accepted);
+                self.due.insert((begins, number, if is_new { Due::Acknowledge } else { Due::Match }));
+            } else {
+                self.closed.push_back(number);
+            }
+            self.orders.insert(number, order);
+        }
+    }
+
+    /// Orders that were received so far.
+    pub fn orders_seen(&self) -> u64 {
+        self.orders_seen
+    }
+
+    /// The orders that changed since the last call, by number, and the numbers of those that were forgotten.
+    pub fn take_changes(&mut self) -> (impl Iterator<Item = (u64, &Order)>, Vec<u64>) {
+        let changed = std::mem::take(&mut self.changed);
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let orders = &self.orders;
+        (
+            changed.into_iter().filter_map(move |number| orders.get(&number).map(|order| (number, order))),
+            forgotten,
+        )
     }
 
     /// The dice of the account.
@@ -274,10 +327,10 @@ impl Book {
     ) -> Order {
         let held = self.ledger.qty(instrument.symbol);
         let position_intent = match request.side {
-            Side::Buy if held.is_negative() => "buy_to_close",
-            Side::Buy => "buy_to_open",
-            Side::Sell if held.is_positive() => "sell_to_close",
-            Side::Sell => "sell_to_open",
+            Side::Buy if held.is_negative() => PositionIntent::BuyToClose,
+            Side::Buy => PositionIntent::BuyToOpen,
+            Side::Sell if held.is_positive() => PositionIntent::SellToClose,
+            Side::Sell => PositionIntent::SellToOpen,
         };
         let expires_at = match request.time_in_force {
             TimeInForce::Gtc => now + GTC_STANDS,
@@ -324,7 +377,7 @@ impl Book {
         self.by_client_id.insert(order.client_order_id.clone(), number);
         self.open.entry(order.instrument.symbol).or_default().insert(number);
         let event = order.status.as_str();
-        self.tell(event, &order, None, now);
+        self.tell(number, event, &order, None, now);
         self.forget_oldest();
         self.orders.entry(number).or_insert(order)
     }
@@ -335,6 +388,7 @@ impl Book {
             if let Some(order) = self.orders.remove(&number) {
                 self.by_id.remove(&order.id);
                 self.by_client_id.remove(&order.client_order_id);
+                self.forgotten.push(number);
             }
         }
     }
@@ -397,7 +451,7 @@ impl Book {
         order.status = OrderStatus::New;
         order.updated_at = at;
         let order = order.clone();
-        self.tell("new", &order, None, at);
+        self.tell(number, "new", &order, None, at);
         let delay = self.chance.fill_delay().as_nanos() as Nanos;
         self.due.insert((at + delay, number, Due::Match));
     }
@@ -460,7 +514,7 @@ impl Book {
             self.fills.pop_front();
         }
         self.fills.push_back(fill.clone());
-        self.tell(if done { "fill" } else { "partial_fill" }, &order, Some(fill), now);
+        self.tell(number, if done { "fill" } else { "partial_fill" }, &order, Some(fill), now);
     }
 
     /// What `ioc` and `fok` could not fill at once is cancelled.
@@ -486,7 +540,7 @@ impl Book {
         }
         let order = order.clone();
         self.close(number, &order);
-        self.tell(status.as_str(), &order, None, now);
+        self.tell(number, status.as_str(), &order, None, now);
     }
 
     fn close(&mut self, number: u64, order: &Order) {
@@ -503,7 +557,8 @@ impl Book {
         self.due.insert((self.market.next_close(at), 0, Due::SessionClose));
     }
 
-    fn tell(&mut self, event: &'static str, order: &Order, fill: Option<Fill>, at: Nanos) {
+    fn tell(&mut self, number: u64, event: &'static str, order: &Order, fill: Option<Fill>, at: Nanos) {
+        self.changed.insert(number);
         self.outbox.push(Update { event, at, order: order.json(), fill });
     }
 

@@ -75,6 +75,12 @@ impl Chance {
         }
     }
 
+    /// Goes on with other draws, so that an account that is taken up again gives no id twice.
+    pub fn resume(&mut self, seed: Seed, orders_seen: u64) {
+        self.ids = seed.stream(&format!("broker/ids/{orders_seen}"));
+        self.verdict = seed.stream(&format!("broker/verdict/{orders_seen}"));
+    }
+
     /// A new UUID.
     pub fn id(&mut self) -> String {
         self.ids.uuid()

@@ -1,21 +1,23 @@
 //! Cash and positions, first in first out.
 
 use super::order::Side;
-use crate::market::{Decimal, Instrument};
+use crate::market::{Decimal, Instrument, instrument};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One account's cash and positions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     cash: Decimal,
     realized: Decimal,
-    positions: BTreeMap<&'static str, Position>,
+    positions: BTreeMap<String, Position>,
 }
 
 /// What is held of one instrument. Lots are all long or all short, oldest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Position {
     /// Of what.
+    #[serde(with = "instrument::by_symbol")]
     pub instrument: &'static Instrument,
     /// Positive when long, negative when short.
     pub qty: Decimal,
@@ -24,7 +26,7 @@ pub struct Position {
     lots: VecDeque<Lot>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Lot {
     qty: Decimal,
     price: Decimal,
@@ -81,7 +83,7 @@ impl Ledger {
     /// Books a fill: cash moves, lots close first in first out, the rest opens a new lot.
     pub fn book(&mut self, instrument: &'static Instrument, side: Side, qty: Decimal, price: Decimal) {
         self.cash -= side.signed(price * qty);
-        let position = self.positions.entry(instrument.symbol).or_insert_with(|| Position {
+        let position = self.positions.entry(instrument.symbol.to_owned()).or_insert_with(|| Position {
             instrument,
             qty: Decimal::ZERO,
             cost: Decimal::ZERO,

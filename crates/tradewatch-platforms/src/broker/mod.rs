@@ -16,6 +16,7 @@ mod api;
 pub mod book;
 mod chance;
 mod fault;
+mod journal;
 pub mod ledger;
 pub mod order;
 mod prices;
@@ -32,8 +33,10 @@ use crate::runtime::clock::SECOND;
 use crate::runtime::{Clock, Error, Listener, Nanos, Net, Seed, Shutdown, Spawner, Tasks, http};
 use book::{Book, Terms};
 use chance::Chance;
+use journal::Journal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
@@ -68,6 +71,8 @@ pub struct Config {
     pub quote_age_max_seconds: f64,
     /// Requests per minute; 0 is no limit. (Alpaca's basic plan has 200.)
     pub rate_limit_per_minute: u32,
+    /// Where the account is kept, so that a broker that was killed goes on where it was; in memory without.
+    pub state_path: Option<PathBuf>,
     /// Addresses that get each trade update by POST.
     pub webhooks: Vec<String>,
     /// Whether the stream sends JSON in binary frames, as Alpaca's paper stream does.
@@ -93,6 +98,7 @@ impl Default for Config {
             multiplier: Decimal::from_int(2),
             quote_age_max_seconds: 15.0,
             rate_limit_per_minute: 1_000,
+            state_path: None,
             webhooks: Vec::new(),
             stream_binary: true,
             streams_max: 32,
@@ -118,6 +124,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     book: Book,
+    journal: Option<Journal>,
     board: Board<Fault>,
     streams: BTreeMap<u64, StreamSeat>,
     streams_seen: u64,
@@ -166,7 +173,11 @@ impl Shared {
 impl State {
     /// Sends the book's updates to streams and webhooks, but for fills that a fault loses.
     fn tell(&mut self, now: Nanos) {
-        for update in self.book.take_updates() {
+        let updates = self.book.take_updates();
+        if !updates.is_empty() {
+            self.keep(&updates);
+        }
+        for update in updates {
             if update.fill.is_some() && self.loses_fill(now) {
                 tracing::info!(order = %update.order["id"], "a fill is not told to anyone: fault in force");
                 continue;
@@ -181,6 +192,19 @@ impl State {
                     tracing::warn!("webhook queue is full; an update is not posted");
                 }
             }
+        }
+    }
+
+    /// Writes what changed to the journal before anybody is told.
+    fn keep(&mut self, updates: &[book::Update]) {
+        let Some(journal) = &mut self.journal else {
+            drop(self.book.take_changes());
+            return;
+        };
+        let fills = updates.iter().filter_map(|update| update.fill.as_ref());
+        if let Err(error) = journal.write(&mut self.book, fills) {
+            tracing::error!(%error, "the account is not kept any more");
+            self.journal = None;
         }
     }
 
@@ -209,21 +233,37 @@ pub struct Bound {
     config: Config,
     clock: Clock,
     net: Net,
+    book: Book,
+    journal: Option<Journal>,
 }
 
 /// Listens on the configured address.
 ///
 /// # Errors
-/// `is_bind` if it is taken.
+/// `is_bind` if it is taken; `is_decode` if [`Config::state_path`] holds no account of ours.
 pub async fn bind(config: Config, clock: Clock, net: &Net) -> Result<Bound, Error> {
     let listener = http::bind(net, &config.listen).await?;
-    Ok(Bound { listener, config, clock, net: net.clone() })
+    let terms = Terms {
+        cash: config.cash,
+        multiplier: config.multiplier,
+        quote_age_max: (config.quote_age_max_seconds.clamp(0.0, 86_400.0) * SECOND as f64) as Nanos,
+    };
+    let chance = Chance::new(config.behaviour.clone(), Seed(config.seed));
+    let mut book = Book::new(&terms, MarketClock::new(&config.market_clock), chance, clock.now());
+    let journal = match &config.state_path {
+        None => None,
+        Some(path) => {
+            let opened = Journal::open(path, &mut book, Seed(config.seed), clock.now());
+            Some(opened.map_err(|error| Error::decode(path.display().to_string(), format!("{error:#}")))?)
+        }
+    };
+    Ok(Bound { listener, config, clock, net: net.clone(), book, journal })
 }
 
 /// Runs the broker until `shutdown`.
 ///
 /// # Errors
-/// `is_bind` if the address is taken.
+/// As [`bind`].
 pub async fn run(config: Config, clock: Clock, net: Net, shutdown: Shutdown) -> Result<(), Error> {
     bind(config, clock, &net).await?.run(shutdown).await;
     Ok(())
@@ -241,30 +281,9 @@ impl Bound {
     /// Serves until `shutdown`. Dropping the future ends it as the end of its process would.
     pub async fn run(self, shutdown: Shutdown) {
         let tasks = Tasks::new();
-        let shared = Arc::new(self.share(&tasks, shutdown.clone()));
-        for webhook in webhook::start(&shared, &tasks) {
-            shared.state().webhooks.push(webhook);
-        }
-        prices::start(&shared, &tasks);
-        tokio::select! {
-            biased;
-            () = http::serve(self.listener, api::router(shared.clone()), shutdown) => {}
-            () = drive(&shared) => {}
-        }
-    }
-
-    fn share(&self, tasks: &Tasks, shutdown: Shutdown) -> Shared {
-        let config = self.config.clone();
-        let begun = self.clock.now();
-        let terms = Terms {
-            cash: config.cash,
-            multiplier: config.multiplier,
-            quote_age_max: (config.quote_age_max_seconds.clamp(0.0, 86_400.0) * SECOND as f64) as Nanos,
-        };
-        let chance = Chance::new(config.behaviour.clone(), Seed(config.seed));
-        let book = Book::new(&terms, MarketClock::new(&config.market_clock), chance, begun);
         let state = State {
-            book,
+            book: self.book,
+            journal: self.journal,
             board: Board::default(),
             streams: BTreeMap::new(),
             streams_seen: 0,
@@ -272,15 +291,23 @@ impl Bound {
             minute: Minute::default(),
             feeds_connected: 0,
         };
-        Shared {
-            config,
+        let shared = Arc::new(Shared {
+            config: self.config,
             clock: self.clock,
-            net: self.net.clone(),
-            begun,
+            net: self.net,
+            begun: self.clock.now(),
             state: Mutex::new(state),
             spawner: tasks.spawner(),
-            shutdown,
+            shutdown: shutdown.clone(),
             wake: tokio::sync::Notify::new(),
+        });
+        let webhooks = webhook::start(&shared, &tasks);
+        shared.state().webhooks = webhooks;
+        prices::start(&shared, &tasks);
+        tokio::select! {
+            biased;
+            () = http::serve(self.listener, api::router(shared.clone()), shutdown) => {}
+            () = drive(&shared) => {}
         }
     }
 }

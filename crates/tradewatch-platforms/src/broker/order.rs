@@ -228,14 +228,29 @@ impl OrderRequest {
     }
 }
 
+/// What an order does to the position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionIntent {
+    /// Makes or enlarges a long position.
+    BuyToOpen,
+    /// Makes a short position smaller.
+    BuyToClose,
+    /// Makes or enlarges a short position.
+    SellToOpen,
+    /// Makes a long position smaller.
+    SellToClose,
+}
+
 /// An order as the broker keeps it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// The broker's id.
     pub id: String,
     /// The client's id.
     pub client_order_id: String,
     /// What is traded.
+    #[serde(with = "instrument::by_symbol")]
     pub instrument: &'static Instrument,
     /// Side.
     pub side: Side,
@@ -263,8 +278,8 @@ pub struct Order {
     pub filled_qty: Decimal,
     /// Sum of price × quantity of its fills.
     pub filled_value: Decimal,
-    /// `buy_to_open` and so on, when it was received.
-    pub position_intent: &'static str,
+    /// When it was received.
+    pub position_intent: PositionIntent,
     /// Received.
     pub created_at: Nanos,
     /// Last change.

@@ -124,16 +124,7 @@ impl Conversation<'_> {
 
     fn run(&mut self, name: &str, request: &[Vec<u8>]) -> Reply {
         let args = &request[1..];
-        let enough = match name {
-            "PING" | "HELLO" | "QUIT" | "RESET" | "FLUSHALL" | "FLUSHDB" | "DBSIZE" | "INFO" | "MULTI"
-            | "EXEC" | "DISCARD" | "COMMAND" | "TIME" => true,
-            "SET" | "EXPIRE" | "PEXPIRE" | "HGET" | "PUBLISH" | "INCRBY" | "SETNX" | "HDEL" | "HMGET" => {
-                args.len() >= 2
-            }
-            "SETEX" | "PSETEX" | "HSET" | "HMSET" => args.len() >= 3,
-            _ => !args.is_empty(),
-        };
-        if !enough {
+        if args.len() < args_min(name) {
             return error(format!("ERR wrong number of arguments for '{}' command", name.to_lowercase()));
         }
         self.connection_command(name, args)
@@ -230,7 +221,9 @@ impl Conversation<'_> {
                     Err(refusal) => Err(refusal),
                 }
             }
-            "MSET" if args.len() % 2 != 0 => Err(error("ERR wrong number of arguments for 'mset' command")),
+            "MSET" if !args.len().is_multiple_of(2) => {
+                Err(error("ERR wrong number of arguments for 'mset' command"))
+            }
             "MSET" => args.chunks(2).try_for_each(|pair| self.put(&pair[0], &pair[1], None)).map(|()| OK),
             "INCR" => self.add(&args[0], 1),
             "DECR" => self.add(&args[0], -1),
@@ -295,7 +288,7 @@ impl Conversation<'_> {
             "HGETALL" => Ok(Reply::Map(
                 fields.into_iter().map(|(name, value)| (Reply::Bulk(name), Reply::Bulk(value))).collect(),
             )),
-            "HSET" | "HMSET" if args.len() % 2 == 0 => {
+            "HSET" | "HMSET" if args.len().is_multiple_of(2) => {
                 Err(error("ERR wrong number of arguments for 'hset' command"))
             }
             "HSET" | "HMSET" => {
@@ -579,6 +572,18 @@ impl Conversation<'_> {
             replies.push(confirm(Reply::Bulk(channel), self.subscriptions() as i64));
         }
         replies
+    }
+}
+
+/// Arguments that a command needs at least; what is not listed needs none, or is not known.
+fn args_min(name: &str) -> usize {
+    match name {
+        "SETEX" | "PSETEX" | "HSET" | "HMSET" => 3,
+        "SET" | "SETNX" | "INCRBY" | "EXPIRE" | "PEXPIRE" | "HGET" | "HMGET" | "HDEL" | "PUBLISH" => 2,
+        "ECHO" | "AUTH" | "SELECT" | "CLIENT" | "CONFIG" | "GET" | "MGET" | "MSET" | "INCR" | "DECR"
+        | "STRLEN" | "DEL" | "UNLINK" | "EXISTS" | "PERSIST" | "TTL" | "PTTL" | "TYPE" | "KEYS" | "SCAN"
+        | "HGETALL" | "HLEN" => 1,
+        _ => 0,
     }
 }
 

@@ -159,7 +159,7 @@ impl Hub {
     /// If it names a symbol that the feed does not have.
     pub fn post_fault(
         &mut self,
-        request: board::Request<Fault>,
+        mut request: board::Request<Fault>,
         now: Nanos,
     ) -> Result<Option<Active<Fault>>, String> {
         let symbol = match &request.fault {
@@ -172,6 +172,7 @@ impl Hub {
         }
         if matches!(request.fault, Fault::Disconnect {}) {
             self.clients.retain(|_, client| client.exempt);
+            request.for_seconds = 0.0; // It happens now and is over.
         }
         Ok(self.board.post(request, now))
     }

@@ -40,7 +40,7 @@ use tick::Tick;
 use wire::Codec;
 
 /// Events that are later than this are not sent any more: the feed was stopped meanwhile. Their numbers are missing.
-const LATE_MAX: Nanos = 2 * SECOND;
+const LATE_MAX: Nanos = 5 * SECOND;
 
 /// Configuration of the feed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

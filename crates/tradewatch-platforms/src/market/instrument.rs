@@ -94,6 +94,32 @@ pub fn find(text: &str) -> Option<&'static Instrument> {
     })
 }
 
+/// An instrument as its symbol, for `#[serde(with = "…")]`.
+pub mod by_symbol {
+    use super::{Instrument, find};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes the symbol.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(
+        instrument: &&'static Instrument,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(instrument.symbol)
+    }
+
+    /// Finds the instrument of a symbol.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static Instrument, D::Error> {
+        let symbol = String::deserialize(deserializer)?;
+        find(&symbol).ok_or_else(|| D::Error::custom(format!("unknown symbol `{symbol}`")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

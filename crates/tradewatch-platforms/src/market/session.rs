@@ -2,7 +2,15 @@
 
 use crate::runtime::clock::SECOND;
 use crate::runtime::{Clock, Nanos};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tradewatch_calendar::Calendar;
+
+/// The venue of the equities.
+pub const MIC: &str = "XNYS";
+/// What stands for "not within the calendar's horizon".
+const YEAR: Nanos = 366 * 86_400 * SECOND;
 
 /// How sessions are decided; part of every service's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +40,23 @@ fn closed_seconds() -> i64 {
 }
 
 impl MarketClockConfig {
+    /// The calendar that this is, for whoever else has to agree with it.
+    pub fn calendar(&self) -> Calendar {
+        match *self {
+            MarketClockConfig::Wall => Calendar::new(),
+            MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } => {
+                let opens_at = stamp(opens_at.saturating_mul(SECOND));
+                let seconds = |count: i64| Duration::from_secs(count.max(0).unsigned_abs());
+                Calendar::new().with_virtual_session(
+                    MIC,
+                    opens_at,
+                    seconds(open_seconds),
+                    seconds(closed_seconds),
+                )
+            }
+        }
+    }
+
     /// A virtual session of New York's length that opens at `now`.
     pub fn opening_now(clock: &Clock) -> MarketClockConfig {
         MarketClockConfig::Virtual {
@@ -51,97 +76,60 @@ pub struct Session {
     pub close: Nanos,
 }
 
-/// Answers when equities trade.
+/// Answers when equities trade: [`tradewatch_calendar::Calendar`] at one venue, in nanoseconds.
+///
+/// The rules of the monitor read the same calendar, so that broker, feed and alerts agree.
 #[derive(Clone, Debug)]
 pub struct MarketClock {
-    kind: Kind,
-}
-
-#[derive(Clone, Debug)]
-enum Kind {
-    Wall,
-    Virtual { first: Nanos, length: Nanos, period: Nanos },
+    calendar: Calendar,
 }
 
 impl MarketClock {
     /// The clock that `config` describes. A session of no length is taken as one second.
     pub fn new(config: &MarketClockConfig) -> MarketClock {
-        let kind = match *config {
-            MarketClockConfig::Wall => Kind::Wall,
-            MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } => {
-                let length = open_seconds.max(1) * SECOND;
-                Kind::Virtual {
-                    first: opens_at * SECOND,
-                    length,
-                    period: length + closed_seconds.max(0) * SECOND,
-                }
-            }
-        };
-        MarketClock { kind }
+        MarketClock { calendar: config.calendar() }
     }
 
-    /// Whether equities trade at `at`.
+    /// Whether equities trade at `at`. Beyond the calendar's horizon they are taken not to.
     pub fn is_open(&self, at: Nanos) -> bool {
         self.session_at(at).is_some()
     }
 
     /// The session that holds `at`.
     pub fn session_at(&self, at: Nanos) -> Option<Session> {
-        let session = self.session_ending_after(at);
-        (session.open <= at).then_some(session)
+        self.calendar.session_at(MIC, stamp(at)).map(|session| Session::of(&session))
     }
 
-    /// The next opening after `at`.
+    /// The next opening after `at`; a year later where the calendar's horizon ends before it.
     pub fn next_open(&self, at: Nanos) -> Nanos {
-        let session = self.session_ending_after(at);
-        if session.open > at { session.open } else { self.session_ending_after(session.close).open }
+        self.calendar.next_open(MIC, stamp(at)).map_or(at.saturating_add(YEAR), nanos)
     }
 
-    /// The next close after `at`.
+    /// The next close after `at`; a year later where the calendar's horizon ends before it.
     pub fn next_close(&self, at: Nanos) -> Nanos {
-        self.session_ending_after(at).close
+        self.calendar.next_close(MIC, stamp(at)).map_or(at.saturating_add(YEAR), nanos)
     }
 
     /// Sessions that touch `from..until`, at most `max`.
     pub fn sessions(&self, from: Nanos, until: Nanos, max: usize) -> Vec<Session> {
-        let mut sessions = Vec::new();
-        let mut session = self.session_ending_after(from);
-        while session.open < until && sessions.len() < max {
-            sessions.push(session);
-            session = self.session_ending_after(session.close);
-        }
-        sessions
-    }
-
-    /// The first session whose close is after `at`.
-    fn session_ending_after(&self, at: Nanos) -> Session {
-        match self.kind {
-            Kind::Virtual { first, length, period } => {
-                let number = (at - first - length).div_euclid(period) + 1;
-                let open = first + number.max(0) * period;
-                Session { open, close: open + length }
-            }
-            Kind::Wall => wall_session_ending_after(at),
-        }
+        let sessions = self.calendar.sessions(MIC, stamp(from), stamp(until));
+        sessions.take(max).map(|session| Session::of(&session)).collect()
     }
 }
 
-/// Regular hours of New York, Monday to Friday.
-fn wall_session_ending_after(at: Nanos) -> Session {
-    let zone = jiff::tz::TimeZone::get("America/New_York").expect("the time zone database is in the binary");
-    let ts = jiff::Timestamp::from_nanosecond(i128::from(at)).unwrap_or(jiff::Timestamp::MIN);
-    let mut date = ts.to_zoned(zone.clone()).date();
-    loop {
-        let stamp = |hour, minute| {
-            let local = date.at(hour, minute, 0, 0).to_zoned(zone.clone()).expect("a date in range");
-            local.timestamp().as_nanosecond() as Nanos
-        };
-        let session = Session { open: stamp(9, 30), close: stamp(16, 0) };
-        if session.close > at && date.weekday().to_monday_zero_offset() < 5 {
-            return session;
-        }
-        date = date.tomorrow().expect("a date in range");
+impl Session {
+    fn of(session: &tradewatch_calendar::Session) -> Session {
+        Session { open: nanos(session.open), close: nanos(session.close) }
     }
+}
+
+fn stamp(at: Nanos) -> Timestamp {
+    // 64 bits of nanoseconds reach from 1677 to 2262, well inside what a Timestamp holds.
+    Timestamp::from_nanosecond(i128::from(at)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn nanos(ts: Timestamp) -> Nanos {
+    Nanos::try_from(ts.as_nanosecond()).unwrap_or(Nanos::MAX)
 }
 
 #[cfg(test)]
@@ -172,6 +160,8 @@ mod tests {
         let config = MarketClockConfig::Virtual { opens_at: 0, open_seconds: 60, closed_seconds: 0 };
         let clock = MarketClock::new(&config);
         assert!((0..1000).all(|second| clock.is_open(second * SECOND)));
+        let config = MarketClockConfig::Virtual { opens_at: -5, open_seconds: -1, closed_seconds: i64::MIN };
+        assert!(MarketClock::new(&config).is_open(0), "nonsense is taken as a session of one second");
     }
 
     #[test]
@@ -182,5 +172,9 @@ mod tests {
         assert!(!clock.is_open(at("2026-11-21T15:00:00Z")), "a Saturday");
         assert_eq!(clock.next_open(at("2026-11-20T21:00:00Z")), at("2026-11-23T14:30:00Z"));
         assert_eq!(clock.next_open(at("2026-07-01T00:00:00Z")), at("2026-07-01T13:30:00Z"), "summer time");
+        assert!(!clock.is_open(at("2026-11-26T15:00:00Z")), "Thanksgiving");
+        assert_eq!(clock.next_close(at("2026-11-27T15:00:00Z")), at("2026-11-27T18:00:00Z"), "a half day");
+        let far = at("2200-01-01T00:00:00Z");
+        assert!(!clock.is_open(far) && clock.next_open(far) > far, "beyond the horizon");
     }
 }

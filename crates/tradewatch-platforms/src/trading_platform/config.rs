@@ -150,6 +150,7 @@ impl Config {
         self.market_data.reconnect_cap_ms = 4_000;
         self.market_data.position_sync_ms = 5_000;
         self.signal.model_poll_ms = 2_000;
+        self.signal.sample_ms = 500;
         self.orchestrator.interval_ms = 4_000;
         self.gateway.breaker.quiet_period_ms = 8_000;
         self.gateway.retry_base_ms = 250;
@@ -195,6 +196,11 @@ impl Config {
         };
         config.webhooks.push(format!("{}/api/v1/webhooks/orders", self.url(ServiceName::ExecutionGateway)));
         config
+    }
+
+    /// The cache's own configuration.
+    pub fn cache(&self) -> crate::cache::Config {
+        crate::cache::Config { listen: self.addr(ServiceName::PriceCache), ..crate::cache::Config::default() }
     }
 
     /// Where prices are shared.

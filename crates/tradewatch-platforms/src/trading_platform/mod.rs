@@ -64,7 +64,7 @@ pub async fn run_service_with(
     match name {
         ServiceName::MarketFeed => Ok(crate::feed::run(config.feed(), clock, net, shutdown).await?),
         ServiceName::PaperBroker => Ok(crate::broker::run(config.broker(), clock, net, shutdown).await?),
-        ServiceName::PriceCache => anyhow::bail!("this build has no price cache of its own; set redis_url"),
+        ServiceName::PriceCache => Ok(crate::cache::run(config.cache(), clock, net, shutdown).await?),
         ServiceName::MarketDataService => market_data::run_with(config, clock, net, shutdown, registry).await,
         ServiceName::SignalService => signal::run_with(config, clock, net, shutdown, registry).await,
         ServiceName::ExecutionGateway => gateway::run_with(config, clock, net, shutdown, registry).await,

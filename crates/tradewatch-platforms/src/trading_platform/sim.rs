@@ -62,6 +62,7 @@ impl Options {
         let mut options = Options::new(seed);
         let config = &mut options.config;
         config.feed.crypto_quotes_per_second_max = 0.5;
+        config.market_data.crypto_trades = false;
         config.market_data.ping_ms = 5_000;
         config.market_data.silence_ms = 12_000;
         config.market_data.check_ms = 2_000;

@@ -156,6 +156,8 @@ fn refusals_carry_alpacas_codes() {
         let (status, body) =
             trader.call("get", "/v2/positions/AAPL", "/v2/positions/{symbol_or_asset_id}", None).await;
         assert_eq!((status, &body["code"]), (404, &json!(40_410_000)));
+        let (status, body) = trader.call("get", "/v2/orders?limit=many", "/v2/orders", None).await;
+        assert_eq!((status, &body["code"]), (422, &json!(42_210_000)));
         let (status, _) = trader.call("get", "/v2/orders/none", "/v2/orders/{order_id}", None).await;
         assert_eq!(status, 404);
         let nobody =
@@ -224,7 +226,7 @@ fn positions_close_one_by_one_and_all_at_once() {
         let limit = json!({"type": "limit", "limit_price": "1"});
         trader.order("AAPL", "1", limit).await;
         let (status, closed) =
-            trader.call("delete", "/v2/positions?cancel_orders=true", "/v2/positions", None).await;
+            trader.call("delete", "/v2/positions?cancel_orders=True", "/v2/positions", None).await;
         assert_eq!((status, closed.as_array().map(Vec::len)), (207, Some(3)));
         world.sleep(60.0).await;
         assert_eq!(trader.get("/v2/positions").await, json!([]));
@@ -336,5 +338,64 @@ fn about_three_in_a_hundred_orders_are_rejected_some_of_them_late() {
         assert!((25..65).contains(&refused) && (6..40).contains(&late), "{refused} at once, {late} late");
         let filled = updates.iter().filter(|update| update["event"] == "fill").count();
         assert_eq!(filled, accepted - late);
+    });
+}
+
+#[test]
+fn a_killed_broker_goes_on_where_it_was() {
+    run_virtual(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state_path = Some(folder.path().join("broker.db"));
+        let mut world = World::start(3600, Config { state_path, ..calm() }).await;
+        let trader = world.trader();
+        trader.order("AAPL", "7", json!({})).await;
+        trader.order("TSLA", "-3", json!({})).await;
+        let resting =
+            json!({"type": "limit", "limit_price": "1", "time_in_force": "gtc", "client_order_id": "rests"});
+        let resting = trader.order("MSFT", "1", resting).await.1;
+        world.sleep(30.0).await;
+        trader.order("AAPL", "-2", json!({})).await;
+        world.sleep(30.0).await;
+        let ledger = async || {
+            let answer =
+                trader.client.get(&format!("{}/control/ledger", world.broker)).await.expect("answered");
+            let mut ledger: Value = answer.json().expect("JSON");
+            ledger["equity"] = Value::Null; // Moves with the prices.
+            ledger
+        };
+        let before = (ledger().await, trader.get("/v2/orders?status=all").await);
+        let activities = trader.get("/v2/account/activities").await;
+        world.restart_broker().await;
+        let after = (
+            trader.client.get(&format!("{}/control/ledger", world.broker)).await.expect("answered"),
+            trader.get("/v2/orders?status=all").await,
+        );
+        let mut ledger: Value = after.0.json().expect("JSON");
+        ledger["equity"] = Value::Null;
+        assert_eq!((ledger, after.1), before);
+        assert_eq!(trader.get("/v2/account/activities").await, activities);
+        let again = trader.order("MSFT", "1", json!({"client_order_id": "rests"})).await;
+        assert_eq!((again.0, &again.1["code"]), (422, &json!(40_010_001)), "it remembers the client's ids");
+        let path = format!("/v2/orders/{}", text(&resting["id"]));
+        assert_eq!(trader.call("delete", &path, "/v2/orders/{order_id}", None).await.0, 204);
+        let (status, fresh) = trader.order("AAPL", "1", json!({})).await;
+        assert_eq!(status, 200);
+        let ids: Vec<&str> =
+            activities.as_array().expect("a list").iter().map(|a| text(&a["order_id"])).collect();
+        assert!(!ids.contains(&text(&fresh["id"])), "no id is given twice");
+    });
+}
+
+#[test]
+fn a_file_that_holds_no_account_is_refused_with_its_name() {
+    run_virtual(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("rubbish.db");
+        std::fs::write(&path, "this is no database, it is a text that somebody wrote").expect("written");
+        let config = Config { state_path: Some(path), listen: "127.0.0.1:0".to_owned(), ..calm() };
+        let clock = tradewatch_platforms::runtime::Clock::wall();
+        let net = tradewatch_platforms::runtime::Net::new_virtual();
+        let error = tradewatch_platforms::broker::bind(config, clock, &net).await.expect_err("no account");
+        assert!(error.is_decode() && error.to_string().contains("rubbish.db"), "{error}");
     });
 }

@@ -155,7 +155,10 @@ async fn redis_cli_works() {
         async move {
             let output =
                 tokio::process::Command::new("redis-cli").args(["-p", &port]).args(args).output().await;
-            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            output.map(|output| {
+                let both = [output.stdout, output.stderr].concat();
+                String::from_utf8_lossy(&both).trim().to_owned()
+            })
         }
     };
     if cli(&["--version"]).await.is_err() {

@@ -3,6 +3,7 @@
 
 mod broker;
 mod cache;
+mod faults;
 mod feed;
 mod openapi;
 mod reconcile;

@@ -16,6 +16,11 @@ pub const SECOND: i64 = 1_000_000_000;
 pub struct World {
     pub net: Net,
     pub broker: String,
+    pub feed: String,
+    clock: Clock,
+    shutdown: Shutdown,
+    broker_config: broker::Config,
+    broker_task: tokio::task::JoinHandle<()>,
     _trigger: Trigger,
 }
 
@@ -37,19 +42,33 @@ impl World {
         let feed_config = feed::Config {
             market_clock: market_clock.clone(),
             seed: 5,
-            crypto_quotes_per_second_max: 4.0,
+            crypto_quotes_per_second_max: 2.0,
+            stock_quotes_per_second: 1.0,
             ..Default::default()
         };
         let feed = feed::bind(feed_config, clock, &net).await.expect("free");
         let feed_addr = feed.addr();
         tokio::spawn(feed.run(shutdown.clone()));
         let config = broker::Config { market_clock, feed_url: format!("ws://{feed_addr}"), ..broker_config };
-        let broker = broker::bind(config, clock, &net).await.expect("free");
+        let broker = broker::bind(config.clone(), clock, &net).await.expect("free");
         let broker_addr = broker.addr();
-        tokio::spawn(broker.run(shutdown));
-        let world = World { net, broker: format!("http://{broker_addr}"), _trigger: trigger };
+        let broker_config = broker::Config { listen: broker_addr.clone(), ..config };
+        let broker_task = tokio::spawn(broker.run(shutdown.clone()));
+        let (broker, feed) = (format!("http://{broker_addr}"), format!("http://{feed_addr}"));
+        let world =
+            World { net, broker, feed, clock, shutdown, broker_config, broker_task, _trigger: trigger };
         world.sleep(3.0).await; // Quotes of everything have come.
         world
+    }
+
+    /// Kills the broker and starts it again at the same address.
+    pub async fn restart_broker(&mut self) {
+        self.broker_task.abort();
+        let _ = (&mut self.broker_task).await; // Its end is an abort, as wanted.
+        let broker =
+            broker::bind(self.broker_config.clone(), self.clock, &self.net).await.expect("free again");
+        self.broker_task = tokio::spawn(broker.run(self.shutdown.clone()));
+        self.sleep(3.0).await;
     }
 
     pub async fn sleep(&self, seconds: f64) {

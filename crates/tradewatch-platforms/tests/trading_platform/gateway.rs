@@ -276,10 +276,11 @@ async fn too_many_broker_errors_and_losses_trip_the_breaker() {
     tokio::time::sleep(10 * SECOND).await;
     stage.post(ExecutionGateway, "/api/v1/breaker/reset", &json!({})).await;
     stage.until("trading", 20 * SECOND, || stage.gateway("circuit_breaker_status") == 0.0).await;
-    // Half the spread of a hundred shares is more than a cent.
-    stage.order(&buy("AAPL", "80", "3")).await;
+    let (status, answer) = stage.order(&buy("AAPL", "80", "3")).await;
+    assert_eq!(status, 200, "{answer}");
+    // Bought at the ask, valued between bid and ask: sooner or later that is a cent below the day's start.
     let trips = "circuit_breaker_trips_total{reason=\"daily_loss_exceeded\"}";
-    stage.until("tripped", 60 * SECOND, || stage.gateway(trips) == 1.0).await;
+    stage.until("tripped", 1_800 * SECOND, || stage.gateway(trips) == 1.0).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,4 +6,6 @@ mod gateway;
 mod market_data;
 mod real;
 mod servers;
+mod services;
+mod sim;
 mod world;

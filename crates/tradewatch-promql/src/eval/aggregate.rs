@@ -180,18 +180,16 @@ impl Evaluator<'_> {
         out: &mut Frame,
     ) -> Result<()> {
         let place = a.param.as_ref().map_or(Span::default(), |p| p.span);
-        if input.len() > 0 || !param.is_empty() {
-            let max = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let min = param.iter().copied().fold(f64::INFINITY, f64::min);
-            if param.iter().any(|q| q.is_nan()) {
-                self.annotations.invalid_quantile(place, f64::NAN);
-            }
-            if max > 1.0 {
-                self.annotations.invalid_quantile(place, max);
-            }
-            if min < 0.0 {
-                self.annotations.invalid_quantile(place, min);
-            }
+        let max = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let min = param.iter().copied().fold(f64::INFINITY, f64::min);
+        if param.iter().any(|q| q.is_nan()) {
+            self.annotations.invalid_quantile(place, f64::NAN);
+        }
+        if max > 1.0 {
+            self.annotations.invalid_quantile(place, max);
+        }
+        if min < 0.0 {
+            self.annotations.invalid_quantile(place, min);
         }
         let mut members = vec![Vec::new(); out.len()];
         for (row, &group) in group_of.iter().enumerate() {
@@ -200,7 +198,7 @@ impl Evaluator<'_> {
         let mut values = Vec::new();
         for (group, rows) in members.iter().enumerate() {
             self.check_deadline()?;
-            for step in 0..input.steps {
+            for (step, &q) in param.iter().enumerate() {
                 values.clear();
                 for &row in rows {
                     match input.cell(row, step) {
@@ -213,7 +211,7 @@ impl Evaluator<'_> {
                     }
                 }
                 if !values.is_empty() {
-                    out.set_float(group, step, quantile_of(param[step], &mut values));
+                    out.set_float(group, step, quantile_of(q, &mut values));
                 }
             }
         }
@@ -304,10 +302,10 @@ impl Evaluator<'_> {
             members[group].push(row);
         }
         let mut picked: Vec<(usize, usize)> = Vec::new();
-        for step in 0..grid.steps {
+        for (step, &k) in param.iter().enumerate() {
             self.check_deadline()?;
             for rows in &members {
-                let chosen = self.choose(a.op, span, param[step], input, rows, step);
+                let chosen = self.choose(a.op, span, k, input, rows, step);
                 picked.extend(chosen.into_iter().map(|row| (row, step)));
             }
         }

@@ -12,7 +12,7 @@ use crate::annotate::Annotations;
 use crate::ast::*;
 use crate::engine::{EvalError, Result};
 use crate::error::Span;
-use crate::frame::{Cell, Frame, Grid};
+use crate::frame::{Cell, Frame, Grid, is_absent};
 
 impl Evaluator<'_> {
     pub fn binary(&mut self, b: &Binary, span: Span, lhs: Out, rhs: Out, grid: &Grid) -> Result<Out> {
@@ -87,8 +87,6 @@ impl Evaluator<'_> {
         // From here on, the right side is the one of which a group holds at most one series.
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        // As in Prometheus, `fill_left` is for the side that may hold many, wherever it stands.
-        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let key = Key { names: &matching.labels, only: matching.on };
         let mut groups = Groups::new(key);
         let group_of_many: Vec<usize> = many.rows.iter().map(|row| groups.of(&row.labels)).collect();
@@ -108,54 +106,16 @@ impl Evaluator<'_> {
             out: Frame::new(left.steps),
         };
         // Where a side is empty nothing matches, and duplicates on the other side do not matter.
-        let filled = fill_many.is_some() || fill_one.is_some();
+        let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
         let steps: Vec<usize> = (0..left.steps)
             .filter(|&step| filled || (has_sample(many, step) && has_sample(one, step)))
             .collect();
         for (many_rows, one_rows) in &members {
             self.check_deadline()?;
-            let mut inserted = HashSet::new();
-            for &step in &steps {
-                inserted.clear();
-                let found = results.single(one, one_rows, step)?;
-                let mut matched = false;
-                for &row in many_rows {
-                    if !many.is_present(row, step) {
-                        continue;
-                    }
-                    let (other, value) = match (found, fill_one) {
-                        (Some(other), _) => (Some(other), value_at(one, other, step)),
-                        (None, Some(fill)) => (None, Value::Float(fill.0)),
-                        (None, None) => continue,
-                    };
-                    let mine = value_at(many, row, step);
-                    let (x, y) = if swapped { (&value, &mine) } else { (&mine, &value) };
-                    let Some((result, keep)) = operate(b.op, x, y, span, &mut self.annotations) else {
-                        continue;
-                    };
-                    let to = results.row(many, Some(row), one, other)?;
-                    if matching.cardinality == Cardinality::OneToOne {
-                        if matched {
-                            return Err(EvalError::data(
-                                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                            ));
-                        }
-                    } else if !inserted.insert(to) {
-                        return Err(EvalError::data(
-                            "multiple matches for labels: grouping labels must ensure unique matches",
-                        ));
-                    }
-                    matched = true;
-                    results.put(to, step, result, keep)?;
-                }
-                if let (Some(fill), Some(other), false) = (fill_many, found, matched) {
-                    let (mine, value) = (Value::Float(fill.0), value_at(one, other, step));
-                    let (x, y) = if swapped { (&value, &mine) } else { (&mine, &value) };
-                    if let Some((result, keep)) = operate(b.op, x, y, span, &mut self.annotations) {
-                        let to = results.row(many, None, one, Some(other))?;
-                        results.put(to, step, result, keep)?;
-                    }
-                }
+            let plain = !filled && !many.has_histograms() && !one.has_histograms();
+            match (&many_rows[..], &one_rows[..]) {
+                (&[row], &[other]) if plain && !is_trim(b.op) => results.pair(many, row, one, other)?,
+                _ => self.match_group(&mut results, span, (many, many_rows), (one, one_rows), &steps)?,
             }
         }
         let mut out = results.out;
@@ -164,6 +124,59 @@ impl Evaluator<'_> {
             out.rows.iter_mut().for_each(|row| row.drop_name = true);
         }
         Ok(out)
+    }
+
+    /// Finds partners within one group, step by step.
+    fn match_group(
+        &mut self,
+        results: &mut Results<'_>,
+        span: Span,
+        (many, many_rows): (&Frame, &[usize]),
+        (one, one_rows): (&Frame, &[usize]),
+        steps: &[usize],
+    ) -> Result<()> {
+        // As in Prometheus, `fill_left` is for the side that may hold many, wherever it stands.
+        let (fill_many, fill_one) = (results.matching.fill_left, results.matching.fill_right);
+        let op = results.binary.op;
+        let one_to_one = results.matching.cardinality == Cardinality::OneToOne;
+        let mut inserted = HashSet::new();
+        for &step in steps {
+            inserted.clear();
+            let found = results.single(one, one_rows, step)?;
+            let mut matched = false;
+            for &row in many_rows.iter().filter(|&&row| many.is_present(row, step)) {
+                let (other, value) = match (found, fill_one) {
+                    (Some(other), _) => (Some(other), value_at(one, other, step)),
+                    (None, Some(fill)) => (None, Value::Float(fill.0)),
+                    (None, None) => continue,
+                };
+                let mine = value_at(many, row, step);
+                let (x, y) = if results.swapped { (&value, &mine) } else { (&mine, &value) };
+                let Some((result, keep)) = operate(op, x, y, span, &mut self.annotations) else { continue };
+                let to = results.row(many, Some(row), one, other)?;
+                if one_to_one && matched {
+                    return Err(EvalError::data(
+                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                    ));
+                }
+                if !one_to_one && !inserted.insert(to) {
+                    return Err(EvalError::data(
+                        "multiple matches for labels: grouping labels must ensure unique matches",
+                    ));
+                }
+                matched = true;
+                results.put(to, step, result, keep)?;
+            }
+            if let (Some(fill), Some(other), false) = (fill_many, found, matched) {
+                let (mine, value) = (Value::Float(fill.0), value_at(one, other, step));
+                let (x, y) = if results.swapped { (&value, &mine) } else { (&mine, &value) };
+                if let Some((result, keep)) = operate(op, x, y, span, &mut self.annotations) {
+                    let to = results.row(many, None, one, Some(other))?;
+                    results.put(to, step, result, keep)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -265,6 +278,27 @@ impl Results<'_> {
         labels
     }
 
+    /// A group of one series on each side, floats only, which is most of them.
+    fn pair(&mut self, many: &Frame, row: usize, one: &Frame, other: usize) -> Result<()> {
+        let (op, return_bool) = (self.binary.op, self.binary.return_bool);
+        let mut to = None;
+        for (step, (&mine, &theirs)) in many.floats(row).iter().zip(one.floats(other)).enumerate() {
+            if is_absent(mine) || is_absent(theirs) {
+                continue;
+            }
+            let (x, y) = if self.swapped { (theirs, mine) } else { (mine, theirs) };
+            let (value, keep) = float_op(op, x, y);
+            if keep || return_bool {
+                let to = match to {
+                    Some(to) => to,
+                    None => *to.insert(self.row(many, Some(row), one, Some(other))?),
+                };
+                self.put(to, step, Value::Float(value), keep)?;
+            }
+        }
+        Ok(())
+    }
+
     fn put(&mut self, to: usize, step: usize, value: Value, keep: bool) -> Result<()> {
         if !keep && !self.binary.return_bool {
             return Ok(());
@@ -279,6 +313,10 @@ impl Results<'_> {
         }
         Ok(())
     }
+}
+
+fn is_trim(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 
 /// Operators whose result is no longer the metric that went in.

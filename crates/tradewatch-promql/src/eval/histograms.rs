@@ -345,8 +345,11 @@ fn classic_quantile(q: f64, buckets: &mut Vec<(f64, f64)>) -> (f64, Option<Monot
         return (f64::NAN, fixed);
     }
     let mut rank = q * observations;
-    // Counts that are not numbers compare as below.
-    let at = buckets[..last].partition_point(|bucket| !(bucket.1 >= rank));
+    // A count or a rank that is not a number is never reached.
+    let at = buckets[..last].partition_point(|bucket| {
+        let reached = bucket.1 >= rank;
+        !reached
+    });
     let value = if at == last {
         buckets[last - 1].0
     } else if at == 0 && buckets[0].0 <= 0.0 {

@@ -24,6 +24,7 @@ use tradewatch_tsdb::{Db, Labels, Series};
 use crate::annotate::Annotations;
 use crate::ast::*;
 use crate::engine::{EngineOptions, EvalError, Result};
+use crate::error::Span;
 use crate::frame::{Cell, Frame, Grid};
 
 pub(crate) use labels::without_name;
@@ -154,11 +155,11 @@ impl<'a> Evaluator<'a> {
         let mut chain = Vec::new();
         let mut leaf = expr;
         while let ExprKind::Binary(binary) = &leaf.kind {
-            chain.push((binary, leaf.span));
+            chain.push((&**binary, leaf.span));
             leaf = &binary.lhs;
         }
         let trims =
-            |(binary, _): &(&Box<Binary>, _)| matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+            |(binary, _): &(&Binary, Span)| matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
         // What stands inside of the outermost trimming operator needs buckets.
         let trimmed = chain.iter().position(trims).unwrap_or(chain.len());
         let inside = |at: usize, current| if at > trimmed { Buckets::Needed } else { current };

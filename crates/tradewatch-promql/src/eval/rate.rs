@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tradewatch_tsdb::histogram::CounterResetHint;
+use tradewatch_tsdb::histogram::{Combined, CounterResetHint, IncompatibleSchema};
 use tradewatch_tsdb::{Histogram, Value};
 
 use super::windows::Window;
@@ -36,7 +36,7 @@ pub(crate) fn is_start_reset(start_before: i64, before: i64, start: i64, now: i6
 }
 
 /// Whether a sample begins before the previous one ended without being its continuation.
-fn overlaps(start_before: i64, before: i64, start: i64) -> bool {
+fn overlaps((start_before, before, start): (i64, i64, i64)) -> bool {
     start != 0 && start < before && start != start_before
 }
 
@@ -66,17 +66,19 @@ impl Change<'_> {
     fn float_resets(&self, w: &Window<'_>, notes: &mut Annotations) -> f64 {
         let mut correction = 0.0;
         if w.starts.is_empty() {
-            for pair in w.values.windows(2) {
-                if pair[1] < pair[0] {
-                    correction += pair[0];
+            let after = w.falls.partition_point(|&fall| fall <= w.first);
+            for fall in w.falls[after..].iter().map(|fall| fall - w.first) {
+                if fall >= w.values.len() {
+                    break;
                 }
+                correction += w.values[fall - 1];
             }
             return correction;
         }
         let mut warned = false;
         for at in 1..w.values.len() {
             let (before, start_before, start) = (w.ts[at - 1], w.starts[at - 1], w.starts[at]);
-            if !warned && overlaps(start_before, before, start) {
+            if !warned && overlaps((start_before, before, start)) {
                 notes.start_time_overlap(self.span, self.name);
                 warned = true;
             }
@@ -139,16 +141,7 @@ impl Change<'_> {
         if add_first {
             match &mut change {
                 None => change = Some((**first).clone()),
-                Some(change) => match change.add(first) {
-                    Err(_) => {
-                        notes.mixed_exponential_custom(self.span, self.name);
-                        return None;
-                    }
-                    Ok(found) if found.bounds_reconciled => {
-                        notes.mismatched_custom_buckets(self.span, "addition");
-                    }
-                    Ok(_) => {}
-                },
+                Some(change) => self.noted(change.add(first), "addition", notes)?,
             }
         }
         let mut change = change?;
@@ -204,44 +197,43 @@ impl Change<'_> {
             notes.not_a_gauge(self.span, self.name);
         }
         let mut change = last.to_schema(schema);
-        match change.sub(previous) {
-            Err(_) => {
-                notes.mixed_exponential_custom(self.span, self.name);
-                return None;
-            }
-            Ok(found) if found.bounds_reconciled => {
-                notes.mismatched_custom_buckets(self.span, "subtraction");
-            }
-            Ok(_) => {}
-        }
+        self.noted(change.sub(previous), "subtraction", notes)?;
         if self.counter {
-            let mut warned = false;
-            for at in 1..points.len() {
-                if !warned
-                    && !w.histogram_starts.is_empty()
-                    && overlaps(w.histogram_starts[at - 1], w.histogram_ts[at - 1], w.histogram_starts[at])
-                {
+            let mut warned = w.histogram_starts.is_empty();
+            for (at, point) in points.iter().enumerate().skip(1) {
+                let starts =
+                    |at: usize| (w.histogram_starts[at - 1], w.histogram_ts[at - 1], w.histogram_starts[at]);
+                if !warned && overlaps(starts(at)) {
                     notes.start_time_overlap(self.span, self.name);
                     warned = true;
                 }
-                if start_reset(at) || points[at].detect_reset(previous) {
-                    match change.add(previous) {
-                        Err(_) => {
-                            notes.mixed_exponential_custom(self.span, self.name);
-                            return None;
-                        }
-                        Ok(found) if found.bounds_reconciled => {
-                            notes.mismatched_custom_buckets(self.span, "addition");
-                        }
-                        Ok(_) => {}
-                    }
+                if start_reset(at) || point.detect_reset(previous) {
+                    self.noted(change.add(previous), "addition", notes)?;
                 }
-                previous = &points[at];
+                previous = point;
             }
         }
         change.counter_reset_hint = CounterResetHint::Gauge;
         change.compact();
         Some(change)
+    }
+
+    /// Remarks on how two histograms went together; `None` if they did not.
+    pub fn noted(
+        &self,
+        combined: Result<Combined, IncompatibleSchema>,
+        operation: &str,
+        notes: &mut Annotations,
+    ) -> Option<()> {
+        match combined {
+            Err(_) => {
+                notes.mixed_exponential_custom(self.span, self.name);
+                return None;
+            }
+            Ok(found) if found.bounds_reconciled => notes.mismatched_custom_buckets(self.span, operation),
+            Ok(_) => {}
+        }
+        Some(())
     }
 
     /// The change between the last two samples.
@@ -273,21 +265,12 @@ impl Change<'_> {
                 if self.counter && (is_gauge(x) || is_gauge(y)) {
                     notes.not_a_counter(self.span, self.name);
                 }
-                if !self.counter && !(is_gauge(x) && is_gauge(y)) {
+                if !(self.counter || is_gauge(x) && is_gauge(y)) {
                     notes.not_a_gauge(self.span, self.name);
                 }
                 let mut change = (**y).clone();
                 if !self.counter || (!start_reset && !y.detect_reset(x)) {
-                    match change.sub(x) {
-                        Err(_) => {
-                            notes.mixed_exponential_custom(self.span, self.name);
-                            return None;
-                        }
-                        Ok(found) if found.bounds_reconciled => {
-                            notes.mismatched_custom_buckets(self.span, "subtraction");
-                        }
-                        Ok(_) => {}
-                    }
+                    self.noted(change.sub(x), "subtraction", notes)?;
                 }
                 change.counter_reset_hint = CounterResetHint::Gauge;
                 change.compact();

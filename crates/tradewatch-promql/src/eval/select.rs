@@ -9,7 +9,7 @@ use super::windows::{HistogramPoints, Points, RangeSeries};
 use super::{Buckets, Evaluator, Out};
 use crate::ast::*;
 use crate::duration::Extent;
-use crate::engine::{EvalError, Result};
+use crate::engine::{EvalError, Result, TIME_MS_MAX};
 use crate::error::Span;
 use crate::frame::{Cell, Frame, Grid};
 
@@ -57,7 +57,7 @@ impl Evaluator<'_> {
 
     pub fn pinned_ms(&self, at: Option<At>) -> Option<i64> {
         Some(match at? {
-            At::Millis(ms) => ms,
+            At::Millis(ms) => ms.clamp(-TIME_MS_MAX, TIME_MS_MAX),
             At::Start => self.query.0,
             At::End => self.query.1,
         })
@@ -266,7 +266,8 @@ fn range_series_of(frame: &Frame, grid: &Grid) -> Vec<RangeSeries> {
             }
         }
         let (labels, drop_name) = (about.labels.clone(), about.drop_name);
-        out.push(RangeSeries { labels, drop_name, floats, histograms });
+        let falls = super::windows::falls(&floats.values);
+        out.push(RangeSeries { labels, drop_name, floats, histograms, falls });
     }
     out
 }

@@ -178,30 +178,14 @@ fn histogram_change(
         (*h[last]).clone()
     };
     let is_gauge = |h: &Histogram| h.counter_reset_hint == CounterResetHint::Gauge;
-    if !change.counter && !(is_gauge(&left) && is_gauge(&right)) {
+    if !(change.counter || is_gauge(&left) && is_gauge(&right)) {
         notes.not_a_gauge(change.span, change.name);
     }
     let mut result = right.clone();
-    match result.sub(&left) {
-        Err(_) => {
-            notes.mixed_exponential_custom(change.span, change.name);
-            return None;
-        }
-        Ok(found) if found.bounds_reconciled => notes.mismatched_custom_buckets(change.span, "subtraction"),
-        Ok(_) => {}
-    }
+    change.noted(result.sub(&left), "subtraction", notes)?;
     if change.counter {
         for lost in lost_in_resets(w, first, last, &left, &right, smoothed) {
-            match result.add(lost) {
-                Err(_) => {
-                    notes.mixed_exponential_custom(change.span, change.name);
-                    return None;
-                }
-                Ok(found) if found.bounds_reconciled => {
-                    notes.mismatched_custom_buckets(change.span, "addition");
-                }
-                Ok(_) => {}
-            }
+            change.noted(result.add(lost), "addition", notes)?;
         }
     }
     Some(result)

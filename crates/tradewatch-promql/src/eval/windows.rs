@@ -33,6 +33,14 @@ pub(crate) struct RangeSeries {
     pub drop_name: bool,
     pub floats: Points,
     pub histograms: HistogramPoints,
+    /// Where a float is less than the one before: the resets of a counter, found once for all windows.
+    pub falls: Vec<usize>,
+}
+
+/// Indexes of values less than the one before.
+pub(crate) fn falls(values: &[f64]) -> Vec<usize> {
+    let pairs = values.windows(2).enumerate();
+    pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1).collect()
 }
 
 impl RangeSeries {
@@ -62,7 +70,8 @@ impl RangeSeries {
                 starts.push(sample.start.map_or(0, Timestamp::as_millis));
             }
         }
-        RangeSeries { labels: series.labels, drop_name: false, floats, histograms }
+        let falls = falls(&floats.values);
+        RangeSeries { labels: series.labels, drop_name: false, floats, histograms, falls }
     }
 
     /// All samples in the order of time.
@@ -87,6 +96,9 @@ pub(crate) struct Window<'a> {
     pub ts: &'a [i64],
     pub values: &'a [f64],
     pub starts: &'a [i64],
+    /// Where the window begins among the samples of the series, and the falls of the whole series.
+    pub first: usize,
+    pub falls: &'a [usize],
     pub histogram_ts: &'a [i64],
     pub histograms: &'a [Arc<Histogram>],
     pub histogram_starts: &'a [i64],
@@ -159,6 +171,8 @@ impl<'a> Sliding<'a> {
             ts: &floats.ts[low..high],
             values: &floats.values[low..high],
             starts: part(&floats.starts, low, high),
+            first: low,
+            falls: &self.series.falls,
             histogram_ts: &histograms.ts[h_low..h_high],
             histograms: &histograms.values[h_low..h_high],
             histogram_starts: part(&histograms.starts, h_low, h_high),

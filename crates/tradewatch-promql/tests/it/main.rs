@@ -1,3 +1,9 @@
-//! What the crate does as seen from outside.
+//! What the crate does as seen from outside: texts in, texts out, and laws that hold for any input.
 
-mod parse;
+mod accept;
+mod errors;
+mod fuzz;
+mod limits;
+mod print;
+mod query;
+mod support;

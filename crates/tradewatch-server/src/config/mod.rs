@@ -114,6 +114,7 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Erro
         let Some(at) = error.location() else {
             return Error::config(format!("{}: {message}", path.display()));
         };
+        let message = unknown_key(&message).unwrap_or(message);
         let suffix = format!(" at line {}, column {}", at.line(), at.column());
         let message = message.strip_suffix(&suffix).unwrap_or(&message).replace('\n', " ");
         let met = text.lines().nth((at.line() as usize).saturating_sub(1)).unwrap_or("").trim();
@@ -121,6 +122,38 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Erro
         let met = if met.is_empty() || looks_secret(met) { String::new() } else { format!(", in `{met}`") };
         Error::config(format!("{}:{}:{}: {message}{met}", path.display(), at.line(), at.column()))
     })
+}
+
+/// `unknown field … expected one of …` without the long list: the nearest known key instead.
+fn unknown_key(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (name, rest) = rest.split_once('`')?;
+    let known = rest.split_once("expected ")?.1;
+    let known = known.strip_prefix("one of ").unwrap_or(known);
+    let known = known.split(" at line ").next().unwrap_or(known).split(", ");
+    let known = known.map(|key| key.trim_matches('`'));
+    let near = known.map(|key| (distance(name, key), key)).min();
+    Some(match near {
+        Some((far, key)) if far <= 3.min(name.len() / 2) => {
+            format!("unknown key {name:?}; did you mean {key:?}?")
+        }
+        _ => format!("unknown key {name:?}"),
+    })
+}
+
+/// How many letters have to be changed, added or left out to make `a` of `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let step = (corner + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
+            corner = std::mem::replace(&mut row[j + 1], step);
+        }
+    }
+    row[b.len()]
 }
 
 fn looks_secret(line: &str) -> bool {
@@ -304,8 +337,8 @@ mod tests {
         check(
             "global:\n  scrape_intervall: 5s\n",
             expect![[r#"
-            error: prometheus.yml:2:3: unknown field `scrape_intervall`, expected one of scrape_interval, scrape_timeout, evaluation_interval, external_labels, body_size_limit, sample_limit, label_limit, label_name_length_limit, label_value_length_limit, rule_query_offset, query_log_file, scrape_failure_log_file, scrape_protocols, target_limit, keep_dropped_targets, metric_name_validation_scheme, metric_name_escaping_scheme, convert_classic_histograms_to_nhcb, always_scrape_classic_histograms, scrape_native_histograms, extra_scrape_metrics, in `scrape_intervall: 5s`
-        "#]],
+                error: prometheus.yml:2:3: unknown key "scrape_intervall"; did you mean "scrape_interval"?, in `scrape_intervall: 5s`
+            "#]],
         );
         check(
             "global:\n  scrape_interval: 5 seconds\n",
@@ -328,14 +361,14 @@ mod tests {
         check(
             "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {action: replace, regex: '('}\n",
             expect![[r#"
-            error: prometheus.yml:4:30: "(" is not a regular expression: error parsing pattern 0, in `- {action: replace, regex: '('}`
-        "#]],
+                error: prometheus.yml:4:30: "(" is not a regular expression: unclosed group, in `- {action: replace, regex: '('}`
+            "#]],
         );
         check(
             "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, passwort: hunter2}\n",
             expect![[r#"
-            error: prometheus.yml:3:29: unknown field `passwort`, expected one of username, username_file, password, password_file
-        "#]],
+                error: prometheus.yml:3:29: unknown key "passwort"; did you mean "password"?
+            "#]],
         );
     }
 

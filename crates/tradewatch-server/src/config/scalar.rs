@@ -74,7 +74,7 @@ impl fmt::Display for PromDuration {
         }
         for (unit, length) in UNITS {
             // Years and weeks are printed only when nothing smaller is lost, as Prometheus does.
-            if matches!(unit, "y" | "w") && rest % length != 0 {
+            if matches!(unit, "y" | "w") && !rest.is_multiple_of(length) {
                 continue;
             }
             if rest >= length {
@@ -173,7 +173,13 @@ impl FromStr for Anchored {
         let regex = Regex::builder()
             .configure(Regex::config().nfa_size_limit(Some(REGEX_BYTES_MAX)))
             .build(&format!("^(?s:{text})$"))
-            .map_err(|error| format!("{text:?} is not a regular expression: {error}"))?;
+            .map_err(|error| {
+                let cause =
+                    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                // The last line says what is wrong, those before draw a picture.
+                let cause = cause.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
+                format!("{text:?} is not a regular expression: {cause}")
+            })?;
         Ok(Anchored { source: text.to_owned(), regex })
     }
 }

@@ -237,6 +237,13 @@ fn too_big(bytes_max: u64) -> String {
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
+    // The outermost layer says only that a client failed to connect.
+    if text.starts_with("client error")
+        && let Some(inner) = cause
+    {
+        text = inner.to_string();
+        cause = inner.source();
+    }
     while let Some(inner) = cause {
         let said = inner.to_string();
         if !text.contains(&said) {
@@ -244,5 +251,8 @@ fn chain(error: &dyn StdError) -> String {
         }
         cause = inner.source();
     }
-    text
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
 }

@@ -8,10 +8,12 @@ mod outside;
 mod send;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::Alert;
 use tradewatch_alert::notify::{self as machine, Change, Delivery, Failure};
@@ -23,7 +25,7 @@ use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::jsonl::JsonLines;
 use crate::options::Options;
-use crate::rules::Told;
+use crate::rules::{AFTER_PANIC, Told};
 use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
 use send::Senders;
 
@@ -148,12 +150,30 @@ impl Notifier {
         mut hears: mpsc::UnboundedReceiver<Told>,
         mut stop: watch::Receiver<bool>,
     ) {
+        // Delivery must not fall silent by a fault of ours.
+        while AssertUnwindSafe(self.run_until(&mut hears, &mut stop)).catch_unwind().await.is_err() {
+            tracing::error!("delivery broke off and begins again");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+        let deadline = Instant::now() + DRAIN_MAX;
+        while Instant::now() < deadline && self.state().machine.queued().iter().any(|queued| queued.in_flight)
+        {
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
+        }
+        let _ = self.state().ledger.sync();
+    }
+
+    async fn run_until(
+        self: &Arc<Self>,
+        hears: &mut mpsc::UnboundedReceiver<Told>,
+        stop: &mut watch::Receiver<bool>,
+    ) {
         loop {
             self.drive();
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
             tokio::select! {
                 biased;
-                () = crate::stop::stopped(&mut stop) => break,
+                () = crate::stop::stopped(stop) => break,
                 told = hears.recv() => match told {
                     Some(told) => self.hear(told),
                     None => break,
@@ -166,12 +186,6 @@ impl Notifier {
                 self.hear(told);
             }
         }
-        let deadline = Instant::now() + DRAIN_MAX;
-        while Instant::now() < deadline && self.state().machine.queued().iter().any(|queued| queued.in_flight)
-        {
-            let _ = tokio::time::timeout(Duration::from_millis(50), self.wake.notified()).await;
-        }
-        let _ = self.state().ledger.sync();
     }
 
     fn hear(&self, told: Told) {
@@ -201,7 +215,8 @@ impl Notifier {
 
     async fn deliver(self: Arc<Self>, delivery: Delivery, held_back: Vec<String>) {
         let senders = self.senders.lock().expect("no panic while senders are locked").clone();
-        let result = senders.send(&delivery, &self.context, held_back).await;
+        let sent = AssertUnwindSafe(senders.send(&delivery, &self.context, held_back)).catch_unwind().await;
+        let result = sent.unwrap_or_else(|_| Err(passing("the attempt broke off: a fault of the monitor")));
         let receiver = ReceiverName::intern(&delivery.receiver);
         let note = |status| self.own.metrics.notifications_total.at((receiver, status)).inc();
         match result {

@@ -49,7 +49,7 @@ pub struct Senders {
 enum Sender {
     Webhook {
         webhook: Box<Webhook>,
-        client: HttpClient,
+        client: Box<HttpClient>,
         folder: PathBuf,
     },
     Terminal,
@@ -66,7 +66,11 @@ impl Senders {
                 Sender::Broken(format!("this version does not deliver {kind}"))
             }
             Integration::Webhook(webhook) => match HttpClient::new(client_config(&webhook.http, folder)) {
-                Ok(client) => Sender::Webhook { webhook: webhook.clone(), client, folder: folder.to_owned() },
+                Ok(client) => Sender::Webhook {
+                    webhook: webhook.clone(),
+                    client: Box::new(client),
+                    folder: folder.to_owned(),
+                },
                 Err(error) => Sender::Broken(error.to_string()),
             },
         };

@@ -231,7 +231,7 @@ impl Ingest {
         self.pending.clear();
         while let Some(line) = lines.next_line()? {
             match line {
-                Line::Descriptor(text) => self.note_descriptor(text),
+                Line::Descriptor(text) => self.note_descriptor(text, format),
                 Line::Sample { series, value, ts } => {
                     let at = self.find(&lines, series, &mut cursor, scraped)?;
                     scraped.samples += 1;
@@ -428,7 +428,7 @@ impl Ingest {
         self.order.clear();
     }
 
-    fn note_descriptor(&mut self, text: &[u8]) {
+    fn note_descriptor(&mut self, text: &[u8], format: Format) {
         if let Some(seen) = self.descriptors.get_mut(text) {
             *seen = self.scrapes;
             return;
@@ -451,5 +451,15 @@ impl Ingest {
             Descriptor::Unit(_, unit) => entry.unit = unit,
         }
         self.db.set_metadata(&family, entry);
+        // An OpenMetrics family is named without the suffix of its samples: people look for these.
+        let suffix = match entry.kind {
+            MetricKind::Counter => "_total",
+            MetricKind::Info => "_info",
+            _ => return,
+        };
+        if format == Format::OpenMetrics {
+            let entry = entry.clone();
+            self.db.set_metadata(&format!("{family}{suffix}"), &entry);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs one loop per target: waits for its turn, fetches, takes the body in, says that it did.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub struct Committed {
     pub source: u64,
     /// The time stamp of its samples.
     pub at: Timestamp,
+    /// Time between two scrapes of the target.
+    pub interval: Duration,
     /// The label sets that this target stores, where they differ from the last time.
     pub series: Option<Arc<Vec<Labels>>>,
     /// Whether the target changed between up and down.
@@ -130,6 +133,7 @@ impl Manager {
         let source = self.next_source.fetch_add(1, Ordering::Relaxed);
         let scraper = Loop {
             source,
+            db: self.db.clone(),
             target: target.clone(),
             client,
             ingest: Some(Ingest::new(self.db.clone(), target.spec.ingest.clone())),
@@ -169,6 +173,7 @@ impl Manager {
 
 struct Loop {
     source: u64,
+    db: Db,
     target: Arc<Target>,
     client: HttpClient,
     /// Away only while a thread of its own takes a big body in.
@@ -206,7 +211,7 @@ impl Loop {
             if let Err(error) = ingest.end(now) {
                 tracing::error!(target = %self.target.spec.url, "cannot mark the end of its series: {error}");
             }
-            self.hub.gone(self.source, now);
+            self.hub.gone(self.source);
         }
     }
 
@@ -240,17 +245,21 @@ impl Loop {
             let result = ingest.scrape(at, body, took);
             (ingest, result)
         };
-        let big = took > Duration::ZERO && self.body_is_big();
-        let (ingest, result) = if big {
-            match tokio::task::spawn_blocking(take).await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!(target = %self.target.spec.url, "taking the body in failed: {error}");
-                    return;
-                }
-            }
+        let taken = if self.body_is_big() {
+            tokio::task::spawn_blocking(take).await.ok()
         } else {
-            take()
+            std::panic::catch_unwind(AssertUnwindSafe(take)).ok()
+        };
+        let Some((ingest, result)) = taken else {
+            // A fault of ours costs this scrape; the next one begins with an empty memory.
+            let why = "taking the body in broke off; a fault of the monitor, see its log";
+            tracing::error!(target = %self.target.spec.url, "{why}");
+            self.target.update(|status| {
+                status.health = Health::Down;
+                status.last_error = why.to_owned();
+            });
+            self.ingest = Some(Ingest::new(self.db.clone(), self.target.spec.ingest.clone()));
+            return;
         };
         self.note(at, took, &ingest, result);
         self.ingest = Some(ingest);
@@ -306,6 +315,7 @@ impl Loop {
         self.hub.committed(Committed {
             source: self.source,
             at,
+            interval: spec.interval,
             series: changed.then(|| Arc::new(ingest.series().cloned().collect())),
             turned,
         });

@@ -35,7 +35,7 @@ pub fn list(monitor: &Monitor) -> Vec<Json> {
         let severity = tradewatch_alert::Severity::of(&alert.labels);
         shown.push((rank, severity, -alert.active_at.as_millis(), untold_json(*fingerprint, alert)));
     }
-    shown.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    shown.sort_by_key(|one| (one.0, one.1, one.2));
     shown.into_iter().map(|(.., json)| json).collect()
 }
 
@@ -43,7 +43,7 @@ fn active(monitor: &Monitor) -> HashMap<Fingerprint, ActiveAlert> {
     let groups = monitor.groups.lock().expect("no panic while groups are listed").clone();
     let mut found = HashMap::new();
     for group in groups {
-        let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
+        let group = group.lock();
         for (_, _, alerts) in group.rules() {
             found.extend(alerts.into_iter().map(|alert| (Fingerprint::of(&alert.labels), alert.clone())));
         }

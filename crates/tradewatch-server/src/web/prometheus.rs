@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use tradewatch_promql::{QueryResult, QueryValue, format_float};
+use tradewatch_promql::{QueryResult, QueryValue};
 use tradewatch_tsdb::{Labels, Matcher, Metadata, Timestamp, Value};
 
 use super::json;
@@ -341,11 +341,6 @@ pub fn one_metadata(out: &mut String, metadata: &Metadata) {
     out.push_str(",\"unit\":");
     json::string(out, &metadata.unit);
     out.push('}');
-}
-
-/// A float as the API writes it inside JSON strings.
-pub fn float(value: f64) -> String {
-    format_float(value)
 }
 
 #[cfg(test)]

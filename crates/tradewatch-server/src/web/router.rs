@@ -7,8 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get, put};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use tower_http::compression::CompressionLayer;
@@ -94,6 +94,8 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))
+        .route("/-/quit", put(quit).post(quit))
+        .route("/api/v1/admin/{*rest}", any(admin))
         .fallback(other)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())
@@ -140,6 +142,21 @@ async fn reload(State(monitor): State<Arc<Monitor>>) -> Response {
     }
 }
 
+async fn quit(State(monitor): State<Arc<Monitor>>) -> Response {
+    if !monitor.options.web.enable_lifecycle {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
+    }
+    monitor.quit.notify_one();
+    "Requesting termination... Goodbye!\n".into_response()
+}
+
+async fn admin(State(monitor): State<Arc<Monitor>>) -> Response {
+    if !monitor.options.web.enable_admin_api {
+        return ApiError::unavailable("admin APIs disabled").into_response();
+    }
+    ApiError::not_found("this version has no admin calls").into_response()
+}
+
 async fn other(request: Request) -> Response {
     let path = request.uri().path();
     if path.starts_with("/api/") || path.starts_with("/-/") {
@@ -148,5 +165,21 @@ async fn other(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
+    if let Some(to) = moved(path, request.uri().query()) {
+        return Redirect::temporary(&to).into_response();
+    }
     ui::serve(request.uri(), request.headers())
+}
+
+/// Links in the form of Prometheus' pages, as alerts carry them, lead to the page that shows a query.
+fn moved(path: &str, query: Option<&str>) -> Option<String> {
+    if path != "/graph" && path != "/query" {
+        return None;
+    }
+    let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    let exprs = pairs
+        .filter(|(name, _)| name.starts_with('g') && name.ends_with(".expr"))
+        .map(|(_, expr)| ("expr", expr));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(exprs).finish();
+    Some(if query.is_empty() { "/explore".to_owned() } else { format!("/explore?{query}") })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -9,6 +10,7 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 use tradewatch_alert::State as AlertState;
 use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
+use tradewatch_alert::{budget, route};
 use tradewatch_tsdb::{Labels, Timestamp};
 
 use super::params::Params;
@@ -166,6 +168,37 @@ fn alert_json(alert: &ActiveAlert) -> Json {
     shown
 }
 
+/// How long it takes at worst until somebody is told of what this rule sees.
+fn budget_json(
+    spec: &RuleSpec,
+    fed_every: Option<Duration>,
+    interval: Duration,
+    routes: &route::Config,
+) -> Json {
+    let labels = spec.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let labels = Labels::from_pairs(labels.chain([("alertname", spec.name.as_str())]));
+    let Some(route) = routes.matching(&labels).first().and_then(|at| routes.routes.get(*at)) else {
+        return Json::Null;
+    };
+    // A group that is fed is evaluated as the scrape commits; one that is not, at its interval.
+    let (scrape, evaluation) = match fed_every {
+        Some(every) => (every, Duration::ZERO),
+        None => (Duration::ZERO, interval),
+    };
+    let budget = budget::budget(spec, scrape, evaluation, route);
+    let claims = budget::claims_rts6(spec);
+    json!({
+        "scrape": budget.scrape.as_secs_f64(),
+        "evaluation": budget.evaluation.as_secs_f64(),
+        "hold": budget.hold.as_secs_f64(),
+        "grouping": budget.grouping.as_secs_f64(),
+        "total": budget.total().as_secs_f64(),
+        "receiver": route.receiver,
+        "rts6": claims,
+        "withinLimit": !claims || budget.total() <= budget::RTS6_LIMIT,
+    })
+}
+
 fn rule_json(
     spec: &RuleSpec,
     status: &RuleStatus,
@@ -217,8 +250,9 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
     let running = monitor.groups.lock().expect("no panic while groups are listed").clone();
     let limit = params.get("group_limit").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
     let mut shown = Vec::new();
-    for group in running {
-        let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
+    let routes = monitor.notifier.read(|machine, _| machine.config().clone());
+    for shown_group in running {
+        let group = shown_group.lock();
         if !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
             continue;
         }
@@ -228,7 +262,12 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .filter(|(_, (spec, ..))| if spec.is_alerting() { alerting } else { recording })
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
             .map(|(at, (spec, status, active))| {
-                rule_json(spec, status, group.state(at), &active, with_alerts)
+                let mut rule = rule_json(spec, status, group.state(at), &active, with_alerts);
+                if spec.is_alerting() {
+                    rule["latencyBudget"] =
+                        budget_json(spec, shown_group.fed_every(), group.interval(), &routes);
+                }
+                rule
             })
             .collect();
         if !rules.is_empty() {
@@ -255,7 +294,7 @@ async fn alerts(State(monitor): State<Arc<Monitor>>) -> ApiResult {
     let running = monitor.groups.lock().expect("no panic while groups are listed").clone();
     let mut shown = Vec::new();
     for group in running {
-        let group = group.lock().unwrap_or_else(|broken| broken.into_inner());
+        let group = group.lock();
         for (_, _, active) in group.rules() {
             shown.extend(
                 active

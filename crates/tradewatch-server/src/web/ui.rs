@@ -18,9 +18,6 @@ pub fn serve(uri: &Uri, headers: &HeaderMap) -> Response {
     let find = |wanted: &str| FILES.iter().find(|(name, _)| *name == wanted);
     let is_file = path.rsplit('/').next().is_some_and(|last| last.contains('.'));
     let Some((name, bytes)) = find(path).or_else(|| if is_file { None } else { find("index.html") }) else {
-        if FILES.is_empty() && !is_file {
-            return "tradewatch: this build has no pages; the API is under /api/v1\n".into_response();
-        }
         return (StatusCode::NOT_FOUND, "there is no such file\n").into_response();
     };
     let etag = format!("\"{:016x}\"", fnv(bytes));

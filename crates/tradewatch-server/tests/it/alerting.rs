@@ -70,13 +70,40 @@ async fn a_lost_target_is_told_at_once_and_resolved_when_it_is_back() {
     // What was told is in the store.
     until_query(&server, "ALERTS{alertname=\"GatewayLost\",alertstate=\"firing\"}", &[1.0]).await;
     let alerts = get_json(&server, "/api/v1/alerts").await;
-    let states: Vec<&Json> = alerts["data"]["alerts"].as_array().expect("a list").iter().map(|a| &a["state"]).collect();
+    let states: Vec<&Json> =
+        alerts["data"]["alerts"].as_array().expect("a list").iter().map(|a| &a["state"]).collect();
     assert_eq!(states, ["firing", "pending"]);
     let rules = get_json(&server, "/api/v1/rules?type=alert").await;
     let rule = &rules["data"]["groups"][0]["rules"][0];
-    assert_eq!((&rule["name"], &rule["state"], &rule["health"]), (&json!("GatewayLost"), &json!("firing"), &json!("ok")));
+    assert_eq!(
+        (&rule["name"], &rule["state"], &rule["health"]),
+        (&json!("GatewayLost"), &json!("firing"), &json!("ok"))
+    );
+    let budget = &rule["latencyBudget"];
+    assert_eq!(
+        (&budget["scrape"], &budget["evaluation"], &budget["total"]),
+        (&json!(0.1), &json!(0.0), &json!(0.1)),
+        "{budget}"
+    );
     let _back = Peer::start_at(addr, |_| body_of("a 1\n")).await;
     until_told(&webhook, "resolved").await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_group_that_reads_what_another_records_is_evaluated_with_it() {
+    let webhook = Webhook::start().await;
+    let (peer, text) = Peer::with_text("a 1\n").await;
+    let folder = Folder::new();
+    folder.write(
+        "rules2.yml",
+        "groups:\n- name: reads\n  interval: 1h\n  rules:\n  - alert: Big\n    expr: double:a > 10\n- name: records\n  interval: 1h\n  rules:\n  - record: double:a\n    expr: a * 2\n",
+    );
+    let server = with_rules(&folder, &webhook, &job(peer.addr, "")).await;
+    until_query(&server, "double:a", &[2.0]).await;
+    *text.lock().expect("not poisoned") = "a 9\n".into();
+    let told = until_told(&webhook, "firing").await;
+    assert_eq!(told.body["alerts"][0]["labels"]["alertname"], "Big");
     server.shutdown().await;
 }
 
@@ -91,14 +118,20 @@ async fn a_failing_receiver_is_tried_again_under_the_same_key() {
     *webhook.status.lock().expect("not poisoned") = StatusCode::OK;
     let settled = eventually(|| async {
         let ledger = get_json(&server, "/api/tradewatch/v1/notifications").await;
-        let found = ledger["settled"].as_array().and_then(|all| all.iter().find(|one| one["outcome"] == "delivered").cloned());
+        let found = ledger["settled"]
+            .as_array()
+            .and_then(|all| all.iter().find(|one| one["outcome"] == "delivered").cloned());
         found.ok_or(ledger.to_string())
     })
     .await;
     let told = webhook.told();
-    let keys: std::collections::HashSet<_> = told.iter().map(|told| told.headers["idempotency-key"].clone()).collect();
+    let keys: std::collections::HashSet<_> =
+        told.iter().map(|told| told.headers["idempotency-key"].clone()).collect();
     assert_eq!(keys.len(), 1, "{told:?}");
-    let attempts: Vec<_> = told.iter().map(|told| told.headers["x-tradewatch-attempt"].to_str().expect("text").to_owned()).collect();
+    let attempts: Vec<_> = told
+        .iter()
+        .map(|told| told.headers["x-tradewatch-attempt"].to_str().expect("text").to_owned())
+        .collect();
     assert_eq!(attempts[..2], ["1", "2"]);
     assert_eq!(settled["attempts"], json!(told.len()));
     server.shutdown().await;
@@ -113,9 +146,34 @@ async fn the_terminal_hears_a_text_fit_for_a_phone() {
     let hook = heard.clone();
     options.terminal = Some(Arc::new(move |text| hook.lock().expect("not poisoned").push(text.to_owned())));
     let server = start(options).await;
-    let text = eventually(|| async { heard.lock().expect("not poisoned").first().cloned().ok_or("nothing".into()) }).await;
+    let text =
+        eventually(|| async { heard.lock().expect("not poisoned").first().cloned().ok_or("nothing".into()) })
+            .await;
     assert!(text.starts_with("CRITICAL  GatewayLost"), "{text}");
     assert!(text.contains("(XNYS)") && text.contains("/runbooks/GatewayLost"), "{text}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_terminal_that_panics_is_tried_again() {
+    let folder = Folder::new();
+    folder.write("rules.yml", RULES);
+    let mut options = options(&folder, &job("127.0.0.1:1".parse().expect("an address"), ""));
+    let calls = Arc::new(Mutex::new(0));
+    let counted = calls.clone();
+    options.terminal = Some(Arc::new(move |_| {
+        let first = {
+            let mut calls = counted.lock().expect("not poisoned");
+            *calls += 1;
+            *calls == 1
+        };
+        assert!(!first, "the first attempt is to break off");
+    }));
+    let server = start(options).await;
+    eventually(|| async {
+        if *calls.lock().expect("not poisoned") >= 2 { Ok(()) } else { Err("one call".into()) }
+    })
+    .await;
     server.shutdown().await;
 }
 
@@ -126,16 +184,26 @@ async fn an_outside_alertmanager_is_told_as_prometheus_tells_it() {
     folder.write("rules.yml", RULES);
     let yml = format!(
         "{}alerting:\n  alertmanagers:\n  - static_configs:\n    - targets: ['{}']\n",
-        job("127.0.0.1:1".parse().expect("an address"), "").replace("global: {", "global: {external_labels: {site: lab}, "),
+        job("127.0.0.1:1".parse().expect("an address"), "")
+            .replace("global: {", "global: {external_labels: {site: lab}, "),
         outside.peer.addr
     );
     let server = start(options(&folder, &yml)).await;
     let told = eventually(|| async { outside.told().first().cloned().ok_or("nothing".into()) }).await;
     let alert = &told.body[0];
-    assert_eq!(alert["labels"], json!({"alertname": "GatewayLost", "instance": "127.0.0.1:1", "job": "gw", "severity": "critical", "site": "lab"}));
-    assert!(alert["startsAt"].is_string() && alert["endsAt"].is_string() && alert["generatorURL"].is_string(), "{alert}");
+    assert_eq!(
+        alert["labels"],
+        json!({"alertname": "GatewayLost", "instance": "127.0.0.1:1", "job": "gw", "severity": "critical", "site": "lab"})
+    );
+    assert!(
+        alert["startsAt"].is_string() && alert["endsAt"].is_string() && alert["generatorURL"].is_string(),
+        "{alert}"
+    );
     let managers = get_json(&server, "/api/v1/alertmanagers").await;
-    assert_eq!(managers["data"]["activeAlertmanagers"][0]["url"], format!("http://{}/api/v2/alerts", outside.peer.addr));
+    assert_eq!(
+        managers["data"]["activeAlertmanagers"][0]["url"],
+        format!("http://{}/api/v2/alerts", outside.peer.addr)
+    );
     server.shutdown().await;
 }
 
@@ -146,14 +214,25 @@ async fn people_acknowledge_and_silence() {
     let server = with_rules(&folder, &webhook, &job("127.0.0.1:1".parse().expect("an address"), "")).await;
     until_told(&webhook, "firing").await;
     let list = get_json(&server, "/api/tradewatch/v1/alerts").await;
-    let firing = list.as_array().and_then(|all| all.iter().find(|a| a["state"] == "firing")).cloned().expect("one fires");
-    assert_eq!((&firing["name"], &firing["severity"], &firing["runbook"]), (&json!("GatewayLost"), &json!("critical"), &json!("/runbooks/GatewayLost")));
+    let firing = list
+        .as_array()
+        .and_then(|all| all.iter().find(|a| a["state"] == "firing"))
+        .cloned()
+        .expect("one fires");
+    assert_eq!(
+        (&firing["name"], &firing["severity"], &firing["runbook"]),
+        (&json!("GatewayLost"), &json!("critical"), &json!("/runbooks/GatewayLost"))
+    );
     assert!(list.as_array().is_some_and(|all| all.iter().any(|a| a["state"] == "pending")), "{list}");
     let fingerprint = firing["fingerprint"].as_str().expect("text").to_owned();
     let ack = format!("/api/tradewatch/v1/alerts/{fingerprint}/ack");
     assert_eq!(post_json(&server, &ack, &json!({})).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(post_json(&server, &ack, &json!({"by": "ada", "comment": "on it"})).await.status, StatusCode::OK);
-    let missing = post_json(&server, "/api/tradewatch/v1/alerts/0000000000000000/ack", &json!({"by": "ada"})).await;
+    assert_eq!(
+        post_json(&server, &ack, &json!({"by": "ada", "comment": "on it"})).await.status,
+        StatusCode::OK
+    );
+    let missing =
+        post_json(&server, "/api/tradewatch/v1/alerts/0000000000000000/ack", &json!({"by": "ada"})).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
     let list = get_json(&server, "/api/tradewatch/v1/alerts").await;
     assert_eq!(list[0]["acknowledged"]["by"], "ada");
@@ -166,7 +245,10 @@ async fn people_acknowledge_and_silence() {
     let id: Json = serde_json::from_slice(&made.body).expect("JSON");
     let id = id["silenceID"].as_str().expect("an id").to_owned();
     let alerts = get_json(&server, "/api/v2/alerts?filter=alertname%3DGatewayLost").await;
-    assert_eq!((&alerts[0]["status"]["state"], &alerts[0]["status"]["silencedBy"]), (&json!("suppressed"), &json!([id])));
+    assert_eq!(
+        (&alerts[0]["status"]["state"], &alerts[0]["status"]["silencedBy"]),
+        (&json!("suppressed"), &json!([id]))
+    );
     assert_eq!(get_json(&server, "/api/v2/alerts?silenced=false").await, json!([]));
     let ended = ask(Method::DELETE, &url(&server, &format!("/api/v2/silence/{id}")), &[], "").await;
     assert_eq!(ended.status, StatusCode::OK);
@@ -185,10 +267,14 @@ async fn alerts_from_outside_are_routed_like_our_own() {
     let webhook = Webhook::start().await;
     let folder = Folder::new();
     let server = with_rules(&folder, &webhook, "").await;
-    let alert = json!([{"labels": {"alertname": "Foreign", "severity": "high"}, "annotations": {"summary": "x"}}]);
+    let alert =
+        json!([{"labels": {"alertname": "Foreign", "severity": "high"}, "annotations": {"summary": "x"}}]);
     assert_eq!(post_json(&server, "/api/v2/alerts", &alert).await.status, StatusCode::OK);
     let told = until_told(&webhook, "firing").await;
     assert_eq!(told.body["alerts"][0]["labels"]["alertname"], "Foreign");
-    assert_eq!(post_json(&server, "/api/v2/alerts", &json!([{"labels": {}}])).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        post_json(&server, "/api/v2/alerts", &json!([{"labels": {}}])).await.status,
+        StatusCode::BAD_REQUEST
+    );
     server.shutdown().await;
 }

@@ -21,7 +21,10 @@ async fn foreign_hosts_and_origins_are_refused() {
     assert_eq!(status(Method::GET, "/", "host", "localhost:1234").await, StatusCode::OK);
     assert_eq!(status(Method::POST, "/api/annotations", "origin", evil).await, StatusCode::FORBIDDEN);
     assert_eq!(status(Method::POST, "/-/reload", "origin", evil).await, StatusCode::FORBIDDEN);
-    assert_eq!(status(Method::POST, "/api/v2/silences", "sec-fetch-site", "cross-site").await, StatusCode::FORBIDDEN);
+    assert_eq!(
+        status(Method::POST, "/api/v2/silences", "sec-fetch-site", "cross-site").await,
+        StatusCode::FORBIDDEN
+    );
     assert_eq!(status(Method::POST, "/api/annotations", "origin", &own).await, StatusCode::OK);
     assert_eq!(status(Method::POST, "/api/annotations", "accept", "*/*").await, StatusCode::OK);
     server.shutdown().await;
@@ -30,7 +33,8 @@ async fn foreign_hosts_and_origins_are_refused() {
 #[tokio::test]
 async fn tls_and_passwords_keep_others_out() {
     let folder = Folder::new();
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).expect("a certificate");
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()])
+        .expect("a certificate");
     folder.write("cert.pem", &pair.cert.pem());
     folder.write("key.pem", &pair.signing_key.serialize_pem());
     let hash = bcrypt::hash("s3cret", 4).expect("hashes");
@@ -88,30 +92,73 @@ async fn a_web_configuration_that_is_wrong_names_its_place() {
     }
 }
 
+/// The headers of an answer, without following where it leads.
+async fn headers_of(server: &tradewatch_server::Server, path: &str) -> http::HeaderMap {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.addr()).await.expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.addr());
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("reads");
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let head = text.split("\r\n\r\n").next().unwrap_or("");
+    let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    pairs
+        .map(|(n, v)| (n.parse::<http::HeaderName>().expect("a name"), v.parse().expect("a value")))
+        .collect()
+}
+
 #[tokio::test]
 async fn pages_dashboards_and_runbooks_are_served() {
     let folder = Folder::new();
     let dashboards = folder.path().join("acme").join("dashboards");
     std::fs::create_dir_all(&dashboards).expect("creates");
-    std::fs::write(dashboards.join("a.json"), "{\"uid\":\"over\",\"title\":\"Overview\",\"panels\":[]}").expect("writes");
+    std::fs::write(dashboards.join("a.json"), "{\"uid\":\"over\",\"title\":\"Overview\",\"panels\":[]}")
+        .expect("writes");
     folder.write("GatewayLost.md", "# Gateway lost\n");
     let mut options = options(&folder, "");
     options.dashboards = vec![tradewatch_server::dashboards::Folder::of(&dashboards)];
     options.runbooks = vec![folder.path().to_owned()];
     let server = start(options).await;
     let list = get_json(&server, "/api/tradewatch/v1/dashboards").await;
-    assert_eq!((&list[0]["uid"], &list[0]["platform"]), (&serde_json::json!("over"), &serde_json::json!("acme")));
+    assert_eq!(
+        (&list[0]["uid"], &list[0]["platform"]),
+        (&serde_json::json!("over"), &serde_json::json!("acme"))
+    );
     assert_eq!(get_json(&server, "/api/tradewatch/v1/dashboards/over").await["title"], "Overview");
     assert_eq!(get(&server, "/api/tradewatch/v1/dashboards/none").await.status, StatusCode::NOT_FOUND);
-    assert_eq!(get(&server, "/api/tradewatch/v1/runbooks/GatewayLost").await.body, "# Gateway lost\n".as_bytes());
+    assert_eq!(
+        get(&server, "/api/tradewatch/v1/runbooks/GatewayLost").await.body,
+        "# Gateway lost\n".as_bytes()
+    );
     for path in ["..%2fprometheus.yml", "prometheus.yml", "%2e%2e", ".hidden"] {
         let answer = get(&server, &format!("/api/tradewatch/v1/runbooks/{path}")).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
     }
-    let sessions = get_json(&server, "/api/tradewatch/v1/sessions?mic=XNYS&from=1774000000000&to=1774600000000").await;
+    let sessions =
+        get_json(&server, "/api/tradewatch/v1/sessions?mic=XNYS&from=1774000000000&to=1774600000000").await;
     assert!(sessions.as_array().is_some_and(|all| all.len() >= 4), "{sessions}");
     let page = get(&server, "/desk").await;
-    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!((page.status, page.content_type.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
+    let script = get(&server, "/app.js").await;
+    assert_eq!(
+        (script.status, script.content_type.as_str()),
+        (StatusCode::OK, "text/javascript; charset=utf-8")
+    );
+    let client = headers_of(&server, "/app.js").await;
+    let (etag, policy) =
+        (client["etag"].clone(), client["content-security-policy"].to_str().expect("text").to_owned());
+    assert!(policy.contains("script-src 'self';"), "{policy}");
+    let known = ask(
+        Method::GET,
+        &url(&server, "/app.js"),
+        &[("if-none-match", etag.to_str().expect("text").to_owned())],
+        "",
+    )
+    .await;
+    assert_eq!((known.status, known.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    let moved = headers_of(&server, "/graph?g0.expr=up+%3D%3D+0&g0.tab=1").await;
+    assert_eq!(moved["location"], "/explore?expr=up+%3D%3D+0");
     assert_eq!(get(&server, "/missing.js").await.status, StatusCode::NOT_FOUND);
     server.shutdown().await;
 }

@@ -15,7 +15,11 @@ async fn error_of(server: &Server, pool: &str, part: &str) -> String {
         let targets = server.targets();
         let target = targets.iter().find(|t| t.spec.pool == pool).expect(pool);
         let status = target.status();
-        if status.last_error.contains(part) { Ok(status.last_error) } else { Err(format!("{pool}: {status:?}")) }
+        if status.last_error.contains(part) {
+            Ok(status.last_error)
+        } else {
+            Err(format!("{pool}: {status:?}"))
+        }
     })
     .await
 }
@@ -23,12 +27,14 @@ async fn error_of(server: &Server, pool: &str, part: &str) -> String {
 fn jobs(jobs: &[(&str, std::net::SocketAddr, &str)]) -> String {
     let mut yml = String::from("scrape_configs:\n");
     for (name, addr, more) in jobs {
-        yml += &format!("- job_name: {name}\n  scrape_interval: 200ms\n{more}  static_configs:\n  - targets: ['{addr}']\n");
+        yml += &format!(
+            "- job_name: {name}\n  scrape_interval: 200ms\n{more}  static_configs:\n  - targets: ['{addr}']\n"
+        );
     }
     yml
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bad_target_costs_its_own_scrape_alone() {
     let (good, _) = Peer::with_text("good 1\n").await;
     let (rubbish, _) = Peer::with_text("fine 1\n<html>welcome</html>\n").await;
@@ -37,23 +43,22 @@ async fn each_bad_target_costs_its_own_scrape_alone() {
     let (long_label, _) = Peer::with_text(&format!("l{{name=\"{}\"}} 1\n", "x".repeat(300))).await;
     let (many_labels, _) = Peer::with_text("m{a=\"1\",b=\"2\",c=\"3\",d=\"4\"} 1\n").await;
     let (big, _) = Peer::with_text(&format!("# {}\nbig 1\n", "x".repeat(20_000))).await;
-    let bomb = Peer::start(|_| {
-        // Gigabytes of blanks in a few kilobytes.
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        let blanks = vec![b' '; 1 << 20];
-        for _ in 0..64 {
-            std::io::Write::write_all(&mut packed, &blanks).expect("packs");
-        }
-        ([("content-encoding", "gzip")], packed.finish().expect("packs")).into_response()
-    })
-    .await;
-    let endless = Peer::start(|_| {
-        let lines = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"never 1\n")));
+    // Megabytes of blanks in a few kilobytes.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &vec![b' '; 16 << 20]).expect("packs");
+    let packed = Bytes::from(packed.finish().expect("packs"));
+    let bomb = Peer::start(move |_| ([("content-encoding", "gzip")], packed.clone()).into_response()).await;
+    let lines = Bytes::from("never 1\n".repeat(4096));
+    let endless = Peer::start(move |_| {
+        let lines = lines.clone();
+        let lines = futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(lines.clone()));
         Body::from_stream(lines).into_response()
     })
     .await;
     let failing = Peer::start(|_| (http::StatusCode::INTERNAL_SERVER_ERROR, "no").into_response()).await;
-    let truncated = Peer::start(|_| ([("content-type", "application/openmetrics-text")], "cut 1\n").into_response()).await;
+    let truncated =
+        Peer::start(|_| ([("content-type", "application/openmetrics-text")], "cut 1\n").into_response())
+            .await;
     let folder = Folder::new();
     let yml = jobs(&[
         ("good", good.addr, ""),
@@ -85,7 +90,12 @@ async fn each_bad_target_costs_its_own_scrape_alone() {
     until_query(&server, "good", &[1.0]).await;
     until_query(&server, "count(up == 0)", &[9.0]).await;
     // Nothing of a refused body is left, not even its series.
-    let names = server.db().label_values("__name__", &[], tradewatch_tsdb::Timestamp::MIN, tradewatch_tsdb::Timestamp::MAX);
+    let names = server.db().label_values(
+        "__name__",
+        &[],
+        tradewatch_tsdb::Timestamp::MIN,
+        tradewatch_tsdb::Timestamp::MAX,
+    );
     for name in ["fine", "boom", "never", "cut"] {
         assert!(!names.iter().any(|known| known == name), "{name} in {names:?}");
     }
@@ -128,6 +138,9 @@ async fn the_same_series_twice_is_refused_once_and_told() {
     until_query(&server, "b", &[3.0]).await;
     until_query(&server, "a", &[1.0]).await;
     let status = server.targets()[0].status();
-    assert!(status.last_warning.contains("1 samples refused") && status.last_warning.contains("twice"), "{status:?}");
+    assert!(
+        status.last_warning.contains("1 samples refused") && status.last_warning.contains("twice"),
+        "{status:?}"
+    );
     server.shutdown().await;
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tradewatch_server::Server;
 
 use crate::support::*;
@@ -13,7 +13,10 @@ use crate::support::*;
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 async fn open(server: &Server) -> Socket {
-    let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/api/tradewatch/v1/live", server.addr())).await.expect("opens");
+    let (socket, _) =
+        tokio_tungstenite::connect_async(format!("ws://{}/api/tradewatch/v1/live", server.addr()))
+            .await
+            .expect("opens");
     socket
 }
 
@@ -25,7 +28,11 @@ async fn say(socket: &mut Socket, message: Json) {
 async fn hear(socket: &mut Socket, wanted: impl Fn(&Json) -> bool) -> Json {
     let end = Instant::now() + PATIENCE;
     loop {
-        let message = tokio::time::timeout_at(end.into(), socket.next()).await.expect("in time").expect("open").expect("a message");
+        let message = tokio::time::timeout_at(end.into(), socket.next())
+            .await
+            .expect("in time")
+            .expect("open")
+            .expect("a message");
         if let Message::Text(text) = message {
             let json: Json = serde_json::from_str(&text).expect("JSON");
             if wanted(&json) {
@@ -42,23 +49,39 @@ async fn a_page_gets_a_whole_frame_and_then_the_newest_columns() {
     let server = start(options(&folder, &job(peer.addr, ""))).await;
     until_query(&server, "a", &[1.0]).await;
     let mut socket = open(&server).await;
-    say(&mut socket, json!({"type": "subscribe", "id": "p1", "expr": "a", "range_ms": 60_000, "step_ms": 1_000})).await;
+    say(
+        &mut socket,
+        json!({"type": "subscribe", "id": "p1", "expr": "a", "range_ms": 60_000, "step_ms": 1_000}),
+    )
+    .await;
     let full = hear(&mut socket, |m| m["type"] == "frame").await;
     assert_eq!((&full["id"], &full["full"], &full["step_ms"]), (&json!("p1"), &json!(true), &json!(1000)));
     let series = &full["series"][0];
     assert_eq!(series["labels"]["x"], "1");
     assert_eq!(series["v"].as_array().and_then(|v| v.last().cloned()), Some(json!(1)));
-    assert!(series["t"].as_array().is_some_and(|t| t.iter().all(|t| t.as_i64().is_some_and(|t| t % 1000 == 0))), "{series}");
+    assert!(
+        series["t"].as_array().is_some_and(|t| t.iter().all(|t| t.as_i64().is_some_and(|t| t % 1000 == 0))),
+        "{series}"
+    );
     *text.lock().expect("not poisoned") = "a{x=\"1\"} 2\n".into();
     let changed = Instant::now();
-    let next = hear(&mut socket, |m| m["type"] == "frame" && m["series"][0]["v"].as_array().is_some_and(|v| v.last() == Some(&json!(2)))).await;
+    let next = hear(&mut socket, |m| {
+        m["type"] == "frame" && m["series"][0]["v"].as_array().is_some_and(|v| v.last() == Some(&json!(2)))
+    })
+    .await;
     // One scrape of 100 ms, and the push.
     assert!(changed.elapsed() < Duration::from_millis(1_500), "{:?}", changed.elapsed());
     assert_eq!(next["full"], json!(false));
-    assert!(next["series"][0]["t"].as_array().is_some_and(|t| t.len() <= 3), "only the newest columns: {next}");
+    assert!(
+        next["series"][0]["t"].as_array().is_some_and(|t| t.len() <= 3),
+        "only the newest columns: {next}"
+    );
     // A series that ends is told to be gone.
     *text.lock().expect("not poisoned") = "b NaN\n".into();
-    hear(&mut socket, |m| m["type"] == "frame" && m["series"][0]["v"].as_array().is_some_and(|v| v.last() == Some(&Json::Null))).await;
+    hear(&mut socket, |m| {
+        m["type"] == "frame" && m["series"][0]["v"].as_array().is_some_and(|v| v.last() == Some(&Json::Null))
+    })
+    .await;
     say(&mut socket, json!({"type": "subscribe", "id": "p2", "expr": "b", "instant": true})).await;
     let instant = hear(&mut socket, |m| m["id"] == "p2").await;
     assert_eq!((&instant["full"], &instant["series"][0]["v"]), (&json!(true), &json!(["NaN"])));
@@ -94,15 +117,24 @@ async fn nothing_is_pushed_to_a_hidden_page_but_the_heartbeat() {
 #[tokio::test]
 async fn alerts_and_dashboards_are_pushed() {
     let folder = Folder::new();
-    folder.write("rules.yml", "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Lost\n    expr: up == 0\n");
+    folder.write(
+        "rules.yml",
+        "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Lost\n    expr: up == 0\n",
+    );
     let dashboards = folder.path().join("dashboards");
     std::fs::create_dir_all(&dashboards).expect("creates");
     let mut options = options(&folder, &job("127.0.0.1:1".parse().expect("an address"), ""));
     options.dashboards = vec![tradewatch_server::dashboards::Folder::of(&dashboards)];
     let server = start(options).await;
     let mut socket = open(&server).await;
-    let alerts = hear(&mut socket, |m| m["type"] == "alerts" && m["alerts"].as_array().is_some_and(|all| !all.is_empty())).await;
-    assert_eq!((&alerts["alerts"][0]["name"], &alerts["alerts"][0]["state"]), (&json!("Lost"), &json!("firing")));
+    let alerts = hear(&mut socket, |m| {
+        m["type"] == "alerts" && m["alerts"].as_array().is_some_and(|all| !all.is_empty())
+    })
+    .await;
+    assert_eq!(
+        (&alerts["alerts"][0]["name"], &alerts["alerts"][0]["state"]),
+        (&json!("Lost"), &json!("firing"))
+    );
     std::fs::write(dashboards.join("a.json"), "{}").expect("writes");
     hear(&mut socket, |m| m["type"] == "dashboards").await;
     server.shutdown().await;
@@ -112,7 +144,8 @@ async fn alerts_and_dashboards_are_pushed() {
 async fn a_foreign_page_opens_no_socket() {
     let folder = Folder::new();
     let server = start(options(&folder, "")).await;
-    let mut request = format!("ws://{}/api/tradewatch/v1/live", server.addr()).into_client_request().expect("a request");
+    let mut request =
+        format!("ws://{}/api/tradewatch/v1/live", server.addr()).into_client_request().expect("a request");
     request.headers_mut().insert("origin", "http://evil.example".parse().expect("a header"));
     assert!(tokio_tungstenite::connect_async(request).await.is_err());
     server.shutdown().await;

@@ -16,7 +16,11 @@ const RULES: &str = "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: To
 #[test]
 fn one_thread_takes_text_to_a_notification() {
     let db = Db::in_memory();
-    let options = IngestOptions { target: Labels::from_pairs([("job", "gw")]), honor_timestamps: true, ..IngestOptions::default() };
+    let options = IngestOptions {
+        target: Labels::from_pairs([("job", "gw")]),
+        honor_timestamps: true,
+        ..IngestOptions::default()
+    };
     let mut ingest = Ingest::new(db.clone(), options);
     let (asked, engine) = (db.clone(), Engine::default());
     let query = Arc::new(move |expr: &tradewatch_promql::Expr, at: Timestamp| {
@@ -43,7 +47,8 @@ fn one_thread_takes_text_to_a_notification() {
         let evaluation = group.evaluate(now, &around);
         notifier.update(now, &evaluation.alerts);
         for delivery in notifier.poll(now) {
-            let names: Vec<&str> = delivery.message.alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
+            let names: Vec<&str> =
+                delivery.message.alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
             log += &format!("{second:>2} s  {} {}\n", delivery.message.status, names.join(", "));
             notifier.delivered(now, delivery.id);
         }
@@ -54,7 +59,8 @@ fn one_thread_takes_text_to_a_notification() {
         15 s  scrape failed: line 1, column 15: "one" is not a value
         15 s  firing Lost
         16 s  resolved Lost
-    "#]].assert_eq(&log);
+    "#]]
+    .assert_eq(&log);
 }
 
 #[test]

@@ -27,7 +27,10 @@ async fn a_bad_configuration_keeps_the_old_one_running_and_says_so() {
     let info = get_json(&server, "/api/v1/status/runtimeinfo").await;
     assert_eq!(info["data"]["reloadConfigSuccess"], json!(false));
     let config = get_json(&server, "/api/v1/status/config").await;
-    assert!(config["warnings"][0].as_str().is_some_and(|line| line.contains("prometheus.yml:3:3")), "{config}");
+    assert!(
+        config["warnings"][0].as_str().is_some_and(|line| line.contains("prometheus.yml:3:3")),
+        "{config}"
+    );
     assert_eq!(server.targets().len(), 1);
     until_query(&server, "up", &[1.0]).await;
 
@@ -37,7 +40,10 @@ async fn a_bad_configuration_keeps_the_old_one_running_and_says_so() {
     let error = server.reload().await.expect_err("the rule is broken").to_string();
     assert!(error.contains("rules.yml:5:"), "{error}");
 
-    folder.write("rules.yml", "groups:\n- name: g\n  interval: 100ms\n  rules:\n  - record: x\n    expr: sum(a) * 2\n");
+    folder.write(
+        "rules.yml",
+        "groups:\n- name: g\n  interval: 100ms\n  rules:\n  - record: x\n    expr: sum(a) * 2\n",
+    );
     let answer = ask(Method::POST, &url(&server, "/-/reload"), &[], "").await;
     assert_eq!(answer.status, StatusCode::OK);
     until_query(&server, "x", &[2.0]).await;
@@ -64,7 +70,10 @@ async fn a_broken_rule_among_good_ones_is_left_out_at_the_start_and_told() {
 async fn what_prevents_the_start_is_one_line() {
     let folder = Folder::new();
     let wrong = refused(options(&folder, "global: {scrape_interval: 5 minutes}\n")).await;
-    assert!(wrong.contains("prometheus.yml:1:") && wrong.contains("5 minutes") && !wrong.contains('\n'), "{wrong}");
+    assert!(
+        wrong.contains("prometheus.yml:1:") && wrong.contains("5 minutes") && !wrong.contains('\n'),
+        "{wrong}"
+    );
 
     let mut open = options(&folder, "");
     open.listen = "0.0.0.0:0".parse().expect("an address");
@@ -77,7 +86,10 @@ async fn what_prevents_the_start_is_one_line() {
     let mut second = options(&folder, "");
     second.listen = first.addr();
     let wrong = refused(second).await;
-    assert!(wrong.contains(&first.addr().to_string()) && wrong.contains("in use") && !wrong.contains('\n'), "{wrong}");
+    assert!(
+        wrong.contains(&first.addr().to_string()) && wrong.contains("in use") && !wrong.contains('\n'),
+        "{wrong}"
+    );
     first.shutdown().await;
 
     let mut one = options(&folder, "");
@@ -89,7 +101,8 @@ async fn what_prevents_the_start_is_one_line() {
     start(one).await.shutdown().await;
 
     let mut routes = options(&folder, "");
-    routes.alertmanager_file = Some(folder.write("alertmanager.yml", "route: {receiver: nobody}\nreceivers: []\n"));
+    routes.alertmanager_file =
+        Some(folder.write("alertmanager.yml", "route: {receiver: nobody}\nreceivers: []\n"));
     let wrong = refused(routes).await;
     assert!(wrong.contains("alertmanager.yml:1:") && wrong.contains("nobody"), "{wrong}");
 }
@@ -102,5 +115,31 @@ async fn reload_needs_its_flag() {
     let server = start(options).await;
     let answer = ask(Method::POST, &url(&server, "/-/reload"), &[], "").await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn admin_calls_are_off_and_quit_is_told() {
+    let folder = Folder::new();
+    let server = start(options(&folder, "")).await;
+    let answer = ask(Method::POST, &url(&server, "/api/v1/admin/tsdb/snapshot"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = ask(Method::POST, &url(&server, "/-/quit"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    tokio::time::timeout(PATIENCE, server.quit_requested()).await.expect("told");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_hangup_reloads() {
+    let folder = Folder::new();
+    let mut options = options(&folder, "");
+    options.reload_on_hangup = true;
+    let server = start(options).await;
+    folder.write("prometheus.yml", &job("127.0.0.1:1".parse().expect("an address"), ""));
+    let hangup = std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status();
+    assert!(hangup.is_ok_and(|status| status.success()));
+    eventually(|| async { if server.targets().len() == 1 { Ok(()) } else { Err("not reloaded".into()) } })
+        .await;
     server.shutdown().await;
 }

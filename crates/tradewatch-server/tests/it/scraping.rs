@@ -59,12 +59,17 @@ async fn labels_of_the_target_and_of_the_sample_meet_as_in_prometheus() {
         ),
     ] {
         let folder = Folder::new();
-        let server = start(options(&folder, &job(peer.addr, &format!("  honor_timestamps: false\n{more}")))).await;
+        let server =
+            start(options(&folder, &job(peer.addr, &format!("  honor_timestamps: false\n{more}")))).await;
         let seen = eventually(|| async {
             query(&server, "a").await.into_iter().next().map(|(labels, _)| labels).ok_or("nothing".to_owned())
         })
         .await;
-        assert_eq!(seen.replace(&peer.addr.to_string(), "HOST").replace(", ", ","), expected.replace(", ", ","), "{more}");
+        assert_eq!(
+            seen.replace(&peer.addr.to_string(), "HOST").replace(", ", ","),
+            expected.replace(", ", ","),
+            "{more}"
+        );
         server.shutdown().await;
     }
 }
@@ -86,12 +91,18 @@ async fn open_metrics_gzip_and_params_are_spoken() {
     let asked: Arc<Mutex<Vec<(String, String, String)>>> = Arc::default();
     let kept = asked.clone();
     let peer = Peer::start(move |request| {
-        let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+        let header =
+            |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
         let seen = (request.uri().to_string(), header("accept"), header("authorization"));
         kept.lock().expect("not poisoned").push(seen);
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        std::io::Write::write_all(&mut packed, b"# TYPE a gauge\na 1 # {x=\"y\"} 2\n# EOF\n").expect("packs");
-        let headers = [("content-type", "application/openmetrics-text; version=1.0.0"), ("content-encoding", "gzip")];
+        std::io::Write::write_all(
+            &mut packed,
+            b"# TYPE b counter\nb_total 1\n# TYPE a gauge\na 1 # {x=\"y\"} 2\n# EOF\n",
+        )
+        .expect("packs");
+        let headers =
+            [("content-type", "application/openmetrics-text; version=1.0.0"), ("content-encoding", "gzip")];
         (headers, packed.finish().expect("packs")).into_response()
     })
     .await;
@@ -100,6 +111,11 @@ async fn open_metrics_gzip_and_params_are_spoken() {
     let more = "  metrics_path: /probe\n  params: {module: [http]}\n  basic_auth: {username: ada, password_file: password}\n";
     let server = start(options(&folder, &job(peer.addr, more))).await;
     until_query(&server, "a", &[1.0]).await;
+    let metadata = get_json(&server, "/api/v1/metadata").await;
+    assert!(
+        metadata["data"]["b_total"][0]["type"] == "counter" && metadata["data"]["a"][0]["type"] == "gauge",
+        "{metadata}"
+    );
     let (uri, accept, authorization) = asked.lock().expect("not poisoned")[0].clone();
     assert_eq!(uri, "/probe?module=http");
     assert!(accept.contains("application/openmetrics-text") && accept.contains("text/plain"), "{accept}");
@@ -117,7 +133,10 @@ async fn target_files_are_watched() {
     let yml = "scrape_configs:\n- job_name: sd\n  scrape_interval: 100ms\n  file_sd_configs:\n  - files: ['targets*.json']\n";
     let server = start(options(&folder, yml)).await;
     assert!(server.targets().is_empty());
-    folder.write("targets.json", &format!("[{{\"targets\": [\"{}\"], \"labels\": {{\"tier\": \"critical\"}}}}]", peer.addr));
+    folder.write(
+        "targets.json",
+        &format!("[{{\"targets\": [\"{}\"], \"labels\": {{\"tier\": \"critical\"}}}}]", peer.addr),
+    );
     until_query(&server, "up{tier=\"critical\"}", &[1.0]).await;
     server.shutdown().await;
 }

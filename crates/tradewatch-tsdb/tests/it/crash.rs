@@ -146,7 +146,8 @@ impl Simulation {
         for tick in 0..ticks {
             let ts = self.next_ts + tick * 1000;
             for n in 0..SERIES {
-                if self.random.below(3) == 0 {
+                // Never an empty batch, since that would not try the disk.
+                if n > 0 && self.random.below(3) == 0 {
                     continue;
                 }
                 let digits = 1 + self.random.below(40);

@@ -113,7 +113,7 @@ fn boundaries(bytes: &[u8]) -> Vec<usize> {
 /// Every byte of the first records and of the end, and samples of what is between.
 fn places(bytes: &[u8], step: usize) -> impl Iterator<Item = usize> + use<> {
     let len = bytes.len();
-    (0..100).chain((100..len).step_by(step)).chain(boundaries(bytes)).filter(move |at| *at < len)
+    (0..70).chain((70..len).step_by(step)).chain(boundaries(bytes)).filter(move |at| *at < len)
 }
 
 #[test]

@@ -247,6 +247,29 @@ fn two_appenders_race_and_nothing_breaks() {
 }
 
 #[test]
+fn a_compaction_between_series_and_commit_takes_nothing() {
+    let dir = MemDir::new(1);
+    let (db, _) = open(&dir);
+    let (mut one, mut two) = (db.appender(), db.appender());
+    let id = one.series(&labels(0));
+    two.series(&labels(0));
+    one.append(id, ts(1), 1.0).expect("in order");
+    for _ in 0..3 {
+        db.compact(ts(1)).expect("the disk works");
+    }
+    assert_eq!(db.stats().series, 0, "it was empty");
+    two.append(id, ts(2), 2.0).expect("the appender knows its labels");
+    assert_eq!(one.commit().expect("the disk works").samples, 1);
+    assert_eq!(two.commit().expect("the disk works").samples, 1);
+    let before = contents(&db);
+    assert_eq!(db.stats().samples, 2);
+    assert!(db.appender().append(id, ts(3), 1.0).is_err_and(|e| e.is_unknown_series()), "it has another id");
+    drop(db);
+    let (db, _) = open(&dir);
+    same(&contents(&db), &before);
+}
+
+#[test]
 fn queries() {
     let db = Db::in_memory();
     let mut appender = db.appender();

@@ -109,6 +109,16 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// The largest sum of all position values.
+    pub fn gross_limit(&self) -> Money {
+        self.limits.gross_notional_max
+    }
+
+    /// Sets the largest sum of all position values.
+    pub fn set_gross_limit(&mut self, limit: Money) {
+        self.limits.gross_notional_max = limit;
+    }
+
     /// An empty desk with `capital` in cash.
     pub fn new(
         capital: Money,

@@ -183,6 +183,13 @@ impl State {
                     self.desk().end(&order.client_order_id, OrderState::Rejected, why);
                     self.unsaved.notify_one();
                 }
+                // It was acknowledged and is gone: the broker has lost it, and nothing will ever be told of it.
+                Err(BrokerError::NotFound) if order.state != OrderState::Pending => {
+                    let why = "the broker does not know it any more";
+                    tracing::warn!(id = order.client_order_id, why, "order ended");
+                    self.desk().end(&order.client_order_id, OrderState::Canceled, why);
+                    self.unsaved.notify_one();
+                }
                 Err(BrokerError::NotFound) => {}
                 Err(error) => return Err(error),
             }

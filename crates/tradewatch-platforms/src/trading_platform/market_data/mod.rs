@@ -36,6 +36,8 @@ pub struct Options {
     pub crypto_path: String,
     /// Path of the stock stream.
     pub stocks_path: String,
+    /// Whether trades of coins are subscribed beside their quotes: most of the feed's messages.
+    pub crypto_trades: bool,
     /// Key id for the feed.
     pub key: String,
     /// Secret for the feed.
@@ -68,6 +70,7 @@ impl Default for Options {
             symbols: super::SYMBOLS.map(str::to_owned).to_vec(),
             crypto_path: "/v1beta3/crypto/us".into(),
             stocks_path: "/v2/iex".into(),
+            crypto_trades: true,
             key: "PAPER-KEY".into(),
             secret: "paper-secret".into(),
             reconnect_base_ms: 5_000,

@@ -205,9 +205,10 @@ impl<'s> Connection<'s> {
         if symbols.is_empty() {
             return Ok(());
         }
+        let trades = self.venue == Venue::Stocks || self.state.options.crypto_trades;
         let request = wire::Request {
             action: action.into(),
-            trades: symbols.to_vec(),
+            trades: if trades { symbols.to_vec() } else { Vec::new() },
             quotes: symbols.to_vec(),
             bars: symbols.to_vec(),
             ..wire::Request::default()

@@ -60,6 +60,9 @@ pub struct Report {
     pub status: RunStatus,
     /// The model that the signals came from.
     pub model_version: String,
+    /// Checksum of its file, for whoever asks later; empty if it could not be learned.
+    #[serde(default)]
+    pub model_checksum: String,
     /// Signals received.
     pub signals: usize,
     /// What became of each order, in the order of their submission.
@@ -110,6 +113,7 @@ impl State {
             run_id: format!("run-{}", started / 1_000_000),
             status: RunStatus::Completed,
             model_version: String::new(),
+            model_checksum: String::new(),
             signals: 0,
             orders: Vec::new(),
             error: None,
@@ -147,6 +151,7 @@ impl State {
         self.metrics.signals_received_total.inc_by(signals.signals.len() as u64);
         report.signals = signals.signals.len();
         report.model_version = signals.model_version;
+        report.model_checksum = self.model_checksum().await.unwrap_or_default();
 
         let url = format!("{}/api/v1/positions", self.gateway);
         let answer = self.client.get(&url).await.map_err(|error| error.to_string())?;
@@ -177,6 +182,12 @@ impl State {
             Ok(answer) => tracing::debug!(answer = answer.text(), "prices are not subscribed"),
             Err(error) => tracing::debug!(%error, "prices are not subscribed"),
         }
+    }
+
+    async fn model_checksum(&self) -> Option<String> {
+        let answer = self.client.get(&format!("{}/api/v1/model/info", self.signal_service)).await.ok()?;
+        let info: serde_json::Value = answer.json().ok()?;
+        Some(info["checksum"].as_str()?.to_owned())
     }
 
     async fn submit(&self, run_id: &str, order: Sized, price: Money) -> OrderOutcome {
@@ -250,6 +261,7 @@ mod tests {
                 run_id: String::new(),
                 status: RunStatus::Completed,
                 model_version: String::new(),
+                model_checksum: String::new(),
                 signals: 0,
                 orders,
                 error: error.map(str::to_owned),

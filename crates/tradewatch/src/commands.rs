@@ -1,0 +1,213 @@
+//! The short commands: ask, act, test, train.
+
+use crate::demo::control::{self, Request};
+use crate::{QueryArgs, ServeArgs};
+use anyhow::{Context, Result, bail};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tradewatch_platforms::runtime::http::Client;
+use tradewatch_platforms::runtime::{Clock, Net, Shutdown};
+use tradewatch_platforms::trading_platform;
+use tradewatch_server::dashboards::Folder;
+use tradewatch_server::{Options, Server};
+
+/// How long a question to another process may take.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+fn client() -> Client {
+    Client::new(Net::Tcp, CALL_MAX)
+}
+
+/// `tradewatch query`: the answer as one line per series.
+pub async fn query(args: QueryArgs) -> Result<ExitCode> {
+    let mut url = format!("{}/api/v1/query?query={}", args.url.trim_end_matches('/'), encode(&args.expr));
+    if let Some(time) = &args.time {
+        url += &format!("&time={}", encode(time));
+    }
+    let answer = client().get(&url).await.with_context(|| format!("no monitor answers at {}; name it with --url", args.url))?;
+    let json: Json = answer.json()?;
+    if json["status"] != "success" {
+        bail!("{}", json["error"].as_str().unwrap_or("the monitor refused the query and gave no reason"));
+    }
+    for kind in ["warnings", "infos"] {
+        for text in json[kind].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            eprintln!("{text}");
+        }
+    }
+    print!("{}", lines(&json["data"]));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The result of an instant query as text: labels, then the value.
+fn lines(data: &Json) -> String {
+    let value = |pair: &Json| pair[1].as_str().unwrap_or_default().to_owned();
+    match data["resultType"].as_str() {
+        Some("scalar" | "string") => format!("{}\n", value(&data["result"])),
+        Some("vector") => {
+            let rows: Vec<(String, String)> = data["result"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|row| (labels(&row["metric"]), if row["histogram"].is_null() { value(&row["value"]) } else { row["histogram"][1].to_string() }))
+                .collect();
+            let width = rows.iter().map(|(labels, _)| labels.chars().count()).max().unwrap_or(0);
+            if rows.is_empty() {
+                return "no series\n".into();
+            }
+            rows.iter().map(|(labels, value)| format!("{labels:<width$}  {value}\n")).collect()
+        }
+        _ => {
+            let mut text = String::new();
+            for row in data["result"].as_array().into_iter().flatten() {
+                text += &format!("{}\n", labels(&row["metric"]));
+                for pair in row["values"].as_array().into_iter().flatten() {
+                    text += &format!("  {}  {}\n", pair[0], value(pair));
+                }
+            }
+            text
+        }
+    }
+}
+
+fn labels(metric: &Json) -> String {
+    let name = metric["__name__"].as_str().unwrap_or_default();
+    let pairs: Vec<String> = metric
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "__name__")
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if pairs.is_empty() && !name.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", pairs.join(", ")) }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Asks a running demo and prints its answer.
+pub async fn ask(data_dir: &Path, request: Request) -> Result<ExitCode> {
+    let reply = control::ask(data_dir, &request).await?;
+    match request {
+        Request::List => print!("{}", control::table(&reply.services)),
+        _ => println!("{}", reply.message),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trips or resets the circuit breaker of a running demo.
+pub async fn breaker(data_dir: &Path, action: &str) -> Result<ExitCode> {
+    let gateway = control::ask(data_dir, &Request::Address { name: "execution-gateway".into() }).await?.message;
+    let url = format!("http://{gateway}/api/v1/breaker/{action}");
+    let answer = client().post(&url, &serde_json::json!({ "by": "command line" })).await?;
+    if !answer.is_success() {
+        bail!("the gateway refused ({}): {}", answer.status, answer.text());
+    }
+    println!("{}", answer.text());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Watches what a prometheus.yml names, until Ctrl-C.
+pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let interrupted = crate::demo::interrupted()?;
+    std::fs::create_dir_all(&args.data_dir).with_context(|| format!("create {}", args.data_dir.display()))?;
+    let mut options = Options {
+        config_file: Some(args.config),
+        alertmanager_file: args.alertmanager_config,
+        listen: args.listen,
+        data_dir: Some(args.data_dir),
+        runbooks: args.runbooks,
+        reload_on_hangup: true,
+        ..Options::default()
+    };
+    options.dashboards = args.dashboards.iter().map(Folder::of).collect();
+    options.web.config_file = args.web_config;
+    options.web.insecure = args.insecure;
+    options.web.enable_lifecycle = args.enable_lifecycle;
+    options.web.enable_admin_api = args.enable_admin_api;
+    let server = Server::start(options).await?;
+    println!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
+    interrupted.await;
+    server.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Is one service of a platform, until it is asked to end or nobody holds its standard input any more.
+pub async fn run_service(name: &str, config: &Path) -> Result<ExitCode> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let text = std::fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
+    let config: trading_platform::Config = serde_json::from_str(&text).with_context(|| format!("parse {}", config.display()))?;
+    let name = trading_platform::ServiceName::parse(name).with_context(|| format!("no service is called {name:?}"))?;
+    let (trigger, shutdown) = Shutdown::new();
+    let interrupted = crate::demo::interrupted()?;
+    tokio::spawn(async move {
+        tokio::select! {
+            () = interrupted => {}
+            () = parent_gone() => {}
+        }
+        trigger.fire();
+    });
+    trading_platform::run_service(name, config, Clock::wall(), Net::Tcp, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves when standard input is closed: whoever started us has ended, however it ended.
+async fn parent_gone() {
+    let mut stdin = tokio::io::stdin();
+    let mut byte = [0];
+    while matches!(tokio::io::AsyncReadExt::read(&mut stdin, &mut byte).await, Ok(1..)) {}
+}
+
+/// Runs rule unit tests, each against the rule files beside it.
+pub fn test_rules(files: &[PathBuf]) -> Result<ExitCode> {
+    let mut all_passed = true;
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut load = |pattern: &str| rule_files(&folder.join(pattern));
+        let report = tradewatch_alert::unittest::run(&file.to_string_lossy(), &text, &mut load);
+        print!("{report}");
+        all_passed &= report.passed();
+    }
+    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The files that a pattern names, with their texts.
+fn rule_files(pattern: &Path) -> Result<Vec<(String, String)>, String> {
+    let pattern = pattern.to_string_lossy();
+    let paths = glob::glob(&pattern).map_err(|error| format!("{pattern}: {error}"))?;
+    paths
+        .map(|path| {
+            let path = path.map_err(|error| error.to_string())?;
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok((path.display().to_string(), text))
+        })
+        .collect()
+}
+
+/// Trains the shipped models anew.
+pub fn train(out: &Path) -> Result<ExitCode> {
+    for (version, seed) in trading_platform::model::TRAINED {
+        let model = trading_platform::model::train(version, seed);
+        let path = out.join(format!("alpha_baseline-v{version}.model"));
+        std::fs::write(&path, model.to_file()).with_context(|| format!("write {}", path.display()))?;
+        let holdout = &model.holdout;
+        println!(
+            "{}: right on {:.1} % of {} rows held back, where always guessing the commoner side is right on {:.1} %",
+            path.display(),
+            holdout.score_ratio * 100.0,
+            holdout.rows,
+            holdout.base_ratio * 100.0
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
