@@ -103,6 +103,9 @@ impl Notifier {
                 self.flush_at(&id, now);
             } else {
                 let reason = match (group.silenced, group.muted, group.flushed) {
+                    _ if !self.is_deliverable(&group.route) => {
+                        "this version does not deliver to its receiver"
+                    }
                     (true, ..) => "resolved while it was silenced",
                     (_, true, _) => "resolved while its route was muted",
                     (_, _, true) => "resolved while it was inhibited",
@@ -111,6 +114,12 @@ impl Notifier {
                 self.drop_group(&id, reason, now);
             }
         }
+    }
+
+    fn is_deliverable(&self, route: &str) -> bool {
+        let route = self.config.routes.iter().find(|r| r.id == route);
+        let receiver = route.and_then(|route| self.config.receiver(&route.receiver));
+        receiver.is_some_and(|r| r.integrations.iter().any(|i| !matches!(i, Integration::Undelivered { .. })))
     }
 
     /// Sets the timer of a group.

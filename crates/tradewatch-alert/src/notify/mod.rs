@@ -71,6 +71,8 @@ pub struct Notifier {
     /// When firing alerts end unless they are sent again.
     expiries: BTreeSet<(Timestamp, Fingerprint)>,
     last_poll: Timestamp,
+    /// The latest time that it was told.
+    latest: Timestamp,
     last_cleaning: Timestamp,
     refused: u64,
 }
@@ -96,6 +98,7 @@ impl Notifier {
             muted: BTreeSet::new(),
             expiries: BTreeSet::new(),
             last_poll: Timestamp::MIN,
+            latest: Timestamp::MIN,
             last_cleaning: Timestamp::MIN,
             refused: 0,
         }
@@ -103,7 +106,8 @@ impl Notifier {
 
     /// A notifier as it was when `changes` were written down, in that order.
     ///
-    /// What was under way is due at once: nobody knows whether it arrived.
+    /// What was under way is due at once: nobody knows whether it arrived. The time without a
+    /// notifier does not count towards the end of an alert that nobody could send again.
     pub fn restore(
         config: Arc<Config>,
         options: Options,
@@ -111,6 +115,7 @@ impl Notifier {
         now: Timestamp,
     ) -> Notifier {
         let mut notifier = Notifier::new(config.clone(), options);
+        let mut seen = now;
         for change in changes {
             match change {
                 Change::Alert { key, row } => notifier.alerts.restore(key, row),
@@ -119,9 +124,11 @@ impl Notifier {
                 Change::Silence { key, row } => notifier.silences.restore(key, row),
                 Change::Ack { key, row } => notifier.acks.restore(key, row),
                 Change::Record { key, row } => notifier.records.restore(key, row.map(|row| *row)),
+                Change::Seen { at } => seen = at,
                 Change::Next { number } => notifier.next_number = number.max(notifier.next_number),
             }
         }
+        notifier.extend_alerts(now.since(seen), seen);
         notifier.queue.restored(now);
         let last = notifier.queue.rows().keys().chain(notifier.records.keys()).max().copied();
         notifier.next_number = notifier.next_number.max(last.unwrap_or(0) + 1);
@@ -134,8 +141,19 @@ impl Notifier {
         let firing = notifier.alerts.iter().filter(|(_, alert)| !alert.is_resolved(now));
         notifier.expiries = firing.map(|(key, alert)| (alert.ends_at, *key)).collect();
         notifier.last_poll = now;
+        notifier.latest = now;
         notifier.reconfigure(config, now);
         notifier
+    }
+
+    /// Alerts that fired when the notifier ended go on for as long as they had left.
+    fn extend_alerts(&mut self, outage: Duration, seen: Timestamp) {
+        let alive = self.alerts.iter().filter(|(_, alert)| alert.ends_at > seen);
+        let alive: Vec<Fingerprint> = alive.map(|(fingerprint, _)| *fingerprint).collect();
+        for fingerprint in alive {
+            let alert = self.alerts.get_mut(&fingerprint).expect("listed above");
+            alert.ends_at = alert.ends_at + outage;
+        }
     }
 
     /// What changed since the last call; to be written down before anything is sent.
@@ -154,6 +172,9 @@ impl Notifier {
         changes.extend(self.acks.take_changes().into_iter().map(|(key, row)| Change::Ack { key, row }));
         let records = self.records.take_changes();
         changes.extend(records.into_iter().map(|(key, row)| Change::Record { key, row: row.map(Box::new) }));
+        if !changes.is_empty() {
+            changes.push(Change::Seen { at: self.latest });
+        }
         changes
     }
 
@@ -218,6 +239,7 @@ impl Notifier {
     /// Cheap for an alert that is known and goes on. Gives how many were refused because
     /// [`Options::alerts_max`] is reached; those that are held already are never refused.
     pub fn update(&mut self, now: Timestamp, alerts: &[Alert]) -> usize {
+        self.latest = self.latest.max(now);
         let mut refused = 0;
         let mut ended = BTreeSet::new();
         for alert in alerts {
@@ -262,6 +284,7 @@ impl Notifier {
     /// What is given out is under way until [`Notifier::delivered`] or [`Notifier::failed`] says
     /// otherwise; it must be written down ([`Notifier::take_changes`]) before it is sent.
     pub fn poll(&mut self, now: Timestamp) -> Vec<Delivery> {
+        self.latest = self.latest.max(now);
         self.expire(now);
         self.wake_released(now);
         while let Some((at, _)) = self.timers.first() {

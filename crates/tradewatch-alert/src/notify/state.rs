@@ -140,6 +140,12 @@ pub enum Change {
         /// The entry of the ledger.
         row: Option<Box<Record>>,
     },
+    /// Up to when the notifier lived; what is valid beyond it is valid for as long after a restart.
+    Seen {
+        /// Milliseconds since the epoch.
+        #[serde(with = "millis")]
+        at: Timestamp,
+    },
     /// The next number.
     Next {
         /// The number.

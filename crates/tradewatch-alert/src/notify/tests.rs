@@ -530,6 +530,19 @@ fn an_acknowledged_alert_is_not_repeated() {
 }
 
 #[test]
+fn what_cannot_be_delivered_stays_visible() {
+    let text =
+        "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, slack_configs: [{channel: x}]}]";
+    let (config, warnings) = Config::parse("a.yml", text).expect("valid");
+    assert_eq!(warnings.len(), 1);
+    let mut run = Script::new(Arc::new(config));
+    run.line("0s fire {alertname=A}");
+    run.line("1m resolve {alertname=A}");
+    let reasons: Vec<&str> = run.notifier.records().map(|r| r.reason.as_str()).collect();
+    assert_eq!((run.out.as_str(), reasons), ("", vec!["this version does not deliver to its receiver"]));
+}
+
+#[test]
 fn an_alert_that_nobody_sends_again_ends() {
     let mut run = Script::new(config(PLAIN));
     let alert = Alert {

@@ -167,6 +167,29 @@ fn what_ended_while_the_monitor_was_down_is_told() {
     assert_eq!(pipeline.heard["GatewayLost"], ["firing", "resolved"]);
 }
 
+#[test]
+fn an_outage_of_the_monitor_is_no_all_clear() {
+    let mut pipeline = Pipeline::new();
+    for second in 0..70 {
+        pipeline.step(at(&format!("{second}s")), &[if second < 20 { UP } else { DOWN }], true);
+    }
+    // Longer than an alert is valid without being sent again.
+    pipeline.restart(at("20m"));
+    for second in 1200..1300 {
+        // The first scrape takes a while.
+        match second {
+            0..1205 => pipeline.evaluate(at(&format!("{second}s")), true),
+            _ => pipeline.step(at(&format!("{second}s")), &[DOWN], true),
+        }
+    }
+    assert_eq!(pipeline.heard["GatewayLost"], ["firing"], "{}", pipeline.world.out);
+    for second in 1300..1310 {
+        pipeline.step(at(&format!("{second}s")), &[UP], true);
+    }
+    assert_eq!(pipeline.heard["GatewayLost"], ["firing", "resolved"]);
+    assert!(!pipeline.heard.contains_key("GatewayDown"), "{:?}", pipeline.heard);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 6, failure_persistence: None, ..ProptestConfig::default() })]
 

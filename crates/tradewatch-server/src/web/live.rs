@@ -366,7 +366,8 @@ fn columns(queries: &Queries, id: &str, mut one: Subscription, now: Timestamp) -
         tip.iter().map(|(labels, value)| (labels.clone(), value.to_bits())).collect();
     let moved = one.tip != (slot, bits.clone());
     if moved || full || !found.is_empty() {
-        let gone = one.tip.1.keys().filter(|labels| one.tip.0 == slot && !tip.contains_key(*labels));
+        // What was there a moment ago and is not now has ended: its column says so.
+        let gone = one.tip.1.keys().filter(|labels| !tip.contains_key(*labels));
         let gone: Vec<Labels> = gone.cloned().collect();
         for (labels, value) in
             tip.into_iter().map(|(l, v)| (l, Some(v))).chain(gone.into_iter().map(|l| (l, None)))

@@ -41,9 +41,11 @@ impl Params {
     /// A time: Unix seconds or RFC 3339.
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
+        // Prometheus says it twice for this one parameter.
+        let twice = if name == "time" { "Invalid time value for 'time': " } else { "" };
         parse_time(text)
             .map(Some)
-            .map_err(|why| ApiError::bad_data(format!("invalid parameter {name:?}: {why}")))
+            .map_err(|why| ApiError::bad_data(format!("invalid parameter {name:?}: {twice}{why}")))
     }
 
     /// A duration: seconds or `5m`.

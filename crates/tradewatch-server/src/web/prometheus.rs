@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use tradewatch_promql::{QueryResult, QueryValue};
+use tradewatch_promql::{QueryResult, QueryValue, ValueType};
 use tradewatch_tsdb::{Labels, Matcher, Metadata, Timestamp, Value};
 
 use super::json;
@@ -110,6 +110,13 @@ async fn query_range(
     }
     let (limit, overrides) = (params.limit()?, overrides(&params)?);
     let expr = parse(params.need("query")?)?;
+    let kind = expr.value_type();
+    if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
+        let kind = kind.documented();
+        return Err(ApiError::bad_data(format!(
+            "invalid parameter \"query\": invalid expression type {kind:?} for range query, must be Scalar or instant Vector"
+        )));
+    }
     let result = monitor.queries.run(expr, When::Steps { start, end, step }, overrides).await?;
     Ok(render(result, limit, params.get("stats").is_some()))
 }

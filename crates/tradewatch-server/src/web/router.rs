@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{any, get, put};
+use axum::routing::{get, put};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use tower_http::compression::CompressionLayer;
@@ -95,7 +95,7 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))
         .route("/-/quit", put(quit).post(quit))
-        .route("/api/v1/admin/{*rest}", any(admin))
+        .route("/api/v1/admin/{*rest}", put(admin).post(admin))
         .fallback(other)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())

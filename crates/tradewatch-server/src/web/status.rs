@@ -168,6 +168,12 @@ fn alert_json(alert: &ActiveAlert) -> Json {
     shown
 }
 
+/// Seconds as Prometheus writes them: without decimals where there are none.
+fn seconds(duration: Duration) -> Json {
+    let millis = duration.as_millis();
+    if millis % 1000 == 0 { json!((millis / 1000) as u64) } else { json!(duration.as_secs_f64()) }
+}
+
 /// How long it takes at worst until somebody is told of what this rule sees.
 fn budget_json(
     spec: &RuleSpec,
@@ -188,11 +194,11 @@ fn budget_json(
     let budget = budget::budget(spec, scrape, evaluation, route);
     let claims = budget::claims_rts6(spec);
     json!({
-        "scrape": budget.scrape.as_secs_f64(),
-        "evaluation": budget.evaluation.as_secs_f64(),
-        "hold": budget.hold.as_secs_f64(),
-        "grouping": budget.grouping.as_secs_f64(),
-        "total": budget.total().as_secs_f64(),
+        "scrape": seconds(budget.scrape),
+        "evaluation": seconds(budget.evaluation),
+        "hold": seconds(budget.hold),
+        "grouping": seconds(budget.grouping),
+        "total": seconds(budget.total()),
         "receiver": route.receiver,
         "rts6": claims,
         "withinLimit": !claims || budget.total() <= budget::RTS6_LIMIT,
@@ -223,8 +229,8 @@ fn rule_json(
     }
     if spec.is_alerting() {
         rule["state"] = Json::from(state.as_str());
-        rule["duration"] = Json::from(spec.hold().as_secs_f64());
-        rule["keepFiringFor"] = Json::from(spec.keep_firing().as_secs_f64());
+        rule["duration"] = seconds(spec.hold());
+        rule["keepFiringFor"] = seconds(spec.keep_firing());
         rule["annotations"] = json!(spec.annotations());
         let shown = active.iter().filter(|alert| alert.state != AlertState::Inactive && with_alerts);
         rule["alerts"] = shown.map(|alert| alert_json(alert)).collect();
@@ -283,7 +289,7 @@ fn group_json(group: &Group, rules: Vec<Json>) -> Json {
         "name": group.name(),
         "file": group.file(),
         "rules": rules,
-        "interval": group.interval().as_secs_f64(),
+        "interval": seconds(group.interval()),
         "limit": group.limit(),
         "evaluationTime": group.evaluation_time().as_secs_f64(),
         "lastEvaluation": time_json(group.last_evaluation()),

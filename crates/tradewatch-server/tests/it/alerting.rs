@@ -82,7 +82,7 @@ async fn a_lost_target_is_told_at_once_and_resolved_when_it_is_back() {
     let budget = &rule["latencyBudget"];
     assert_eq!(
         (&budget["scrape"], &budget["evaluation"], &budget["total"]),
-        (&json!(0.1), &json!(0.0), &json!(0.1)),
+        (&json!(0.1), &json!(0), &json!(0.1)),
         "{budget}"
     );
     let _back = Peer::start_at(addr, |_| body_of("a 1\n")).await;

@@ -104,6 +104,12 @@ async fn errors_have_prometheus_form_and_status() {
         ),
         ("/api/v1/series", StatusCode::BAD_REQUEST, "bad_data", "no match[] parameter provided"),
         ("/api/v1/series?match[]=%7B%7D", StatusCode::BAD_REQUEST, "bad_data", "match[]"),
+        (
+            "/api/v1/query_range?query=up[5m]&start=0&end=1&step=1",
+            StatusCode::BAD_REQUEST,
+            "bad_data",
+            "must be Scalar or instant Vector",
+        ),
         ("/api/v1/query?query=vector(1)&timeout=0", StatusCode::SERVICE_UNAVAILABLE, "timeout", "timed out"),
         ("/api/v1/rules?type=other", StatusCode::BAD_REQUEST, "bad_data", "not supported value"),
         ("/api/v1/nothing", StatusCode::NOT_FOUND, "not_found", "/api/v1/nothing"),

@@ -35,6 +35,8 @@ enum Act {
     Kill(&'static str),
     Start(&'static str),
     Post(&'static str, &'static str, Json),
+    /// A request that may rightly be refused.
+    Ask(&'static str, &'static str),
     Delete(&'static str, &'static str),
     LockDatabase(Duration),
     Model(Model),
@@ -58,6 +60,7 @@ fn script() -> Vec<(u64, &'static str, Act)> {
         (20, "the broker answers 6 of 10 calls with errors for 8 s", Post("paper-broker", "/control/faults", json!({ "kind": "error", "share": 0.6, "for_seconds": 8 }))),
         (31, "the broker is gone", Kill("paper-broker")),
         (36, "the broker is back", Start("paper-broker")),
+        (39, "the circuit breaker is reset, if broker errors tripped it", Act::Ask("execution-gateway", "/api/v1/breaker/reset")),
         (42, "another program locks the database for 4 s", LockDatabase(Duration::from_secs(4))),
         (49, "the price cache is gone", Kill("price-cache")),
         (53, "the price cache is back", Start("price-cache")),
@@ -68,6 +71,8 @@ fn script() -> Vec<(u64, &'static str, Act)> {
         (71, "dry run off", Post("execution-gateway", "/api/v1/mode", json!({ "dry_run": false }))),
         (74, "the circuit breaker is tripped by hand", Post("execution-gateway", "/api/v1/breaker/trip", json!({ "by": "scene", "comment": "announced" }))),
         (78, "the circuit breaker is reset", Post("execution-gateway", "/api/v1/breaker/reset", none())),
+        (82, "risk tightens the limits of the day, and takes it back", Post("execution-gateway", "/api/v1/limits", json!({ "daily_loss": 4000, "drawdown_ratio": 0.08, "gross_exposure": 90000 }))),
+        (84, "", Post("execution-gateway", "/api/v1/limits", none())),
         (86, "the signal service is killed", Kill("signal-service")),
         (91, "the signal service is started", Start("signal-service")),
         (97, "the execution gateway is killed", Kill("execution-gateway")),
@@ -101,18 +106,29 @@ pub async fn play(stage: Stage, end: Instant) -> Result<()> {
 impl Stage {
     async fn perform(&self, act: Act) -> Result<()> {
         match act {
-            Act::Kill(name) => match self.supervisor.lock().await.spec(name).is_some() {
-                true => self.supervisor.lock().await.kill(name).await,
-                false => Ok((self.say)("left out: the cache is a Redis of yours")),
-            },
-            Act::Start(name) => match self.supervisor.lock().await.spec(name).is_some() {
-                true => self.supervisor.lock().await.start(name).await.map(|_| ()),
-                false => Ok(()),
-            },
+            Act::Kill(name) => {
+                let mut supervisor = self.supervisor.lock().await;
+                match supervisor.spec(name) {
+                    Some(_) => supervisor.kill(name).await,
+                    None => Ok((self.say)("left out: the cache is a Redis of yours")),
+                }
+            }
+            Act::Start(name) => {
+                let mut supervisor = self.supervisor.lock().await;
+                match supervisor.spec(name) {
+                    Some(_) => supervisor.start(name).await.map(|_| ()),
+                    None => Ok(()),
+                }
+            }
             Act::Post(name, path, body) => {
                 let url = self.url(name, path).await?;
                 let answer = client().post(&url, &body).await?;
                 anyhow::ensure!(answer.is_success(), "{url} answered {}: {}", answer.status, answer.text());
+                Ok(())
+            }
+            Act::Ask(name, path) => {
+                let url = self.url(name, path).await?;
+                client().post(&url, &json!({})).await?;
                 Ok(())
             }
             Act::Delete(name, path) => {

@@ -1,5 +1,9 @@
-//! The executable as a user meets it: real processes, real sockets, ports of their own.
+//! The executable as a user meets it: real processes, real sockets, ports of their own; and the whole pipeline in one
+//! thread on virtual time.
 #![allow(clippy::disallowed_methods)] // These tests wait for processes; every wait has a deadline.
 
 mod demo;
+mod differential;
+mod pipeline;
+mod recording;
 mod support;

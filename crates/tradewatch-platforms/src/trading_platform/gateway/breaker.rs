@@ -151,6 +151,11 @@ impl Breaker {
         &self.limits
     }
 
+    /// Watches other limits from now on; whether they trip is seen at the next look.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether orders that add risk are blocked.
     pub fn blocks(&self) -> bool {
         !matches!(self.state, State::Trading)

@@ -5,6 +5,7 @@ use super::place::Placed;
 use super::state::State;
 use super::webhook;
 use crate::trading_platform::api::{self, ApiError};
+use crate::trading_platform::money::Money;
 use crate::trading_platform::order::{Order, OrderRequest};
 use axum::body::Bytes;
 use axum::extract::{Path, State as Ctx};
@@ -28,6 +29,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/breaker", get(breaker))
         .route("/api/v1/breaker/trip", post(trip))
         .route("/api/v1/breaker/reset", post(reset))
+        .route("/api/v1/limits", post(set_limits))
         .route("/api/v1/mode", post(set_mode).get(mode))
         .with_state(state)
 }
@@ -165,4 +167,23 @@ async fn set_mode(Ctx(state): Ctx<Arc<State>>, bytes: Bytes) -> Result<Json<Valu
 
 async fn mode(Ctx(state): Ctx<Arc<State>>) -> Json<Value> {
     Json(json!({"dry_run": state.desk().dry_run}))
+}
+
+/// Limits that may be tightened while trading; what is absent goes back to the configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsRequest {
+    /// Largest loss since the start of the day, in dollars.
+    pub daily_loss: Option<Money>,
+    /// Largest fall from the peak of equity, in parts of one.
+    pub drawdown_ratio: Option<f64>,
+    /// Largest sum of all position values, in dollars.
+    pub gross_exposure: Option<Money>,
+}
+
+async fn set_limits(Ctx(state): Ctx<Arc<State>>, bytes: Bytes) -> Result<Json<Value>, ApiError> {
+    let request: LimitsRequest = api::body(&bytes)?;
+    state.set_limits(&request).map_err(ApiError::refused)?;
+    let desk = state.desk();
+    Ok(Json(json!({"breaker": desk.breaker.limits(), "gross_exposure": desk.gross_limit()})))
 }

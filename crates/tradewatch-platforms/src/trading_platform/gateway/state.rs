@@ -1,5 +1,6 @@
 //! What the tasks and requests of the gateway share, and what they do to the desk and the metrics together.
 
+use super::http::LimitsRequest;
 use super::Options;
 use super::breaker::{self, ResetRefused, TripCause};
 use super::broker::{Broker, BrokerOrder};
@@ -58,9 +59,7 @@ impl State {
         let mut desk =
             Desk::new(options.capital, options.limits.clone(), breaker, &options.symbols, clock.now());
         desk.dry_run = options.dry_run;
-        metrics.exposure_limit_dollars.set(options.limits.gross_notional_max.to_f64());
-        metrics.daily_loss_limit_dollars.set(options.breaker.daily_loss_max.to_f64());
-        metrics.drawdown_limit_ratio.set(options.breaker.drawdown_ratio_max);
+        show_limits(&metrics, &options.breaker, options.limits.gross_notional_max);
         metrics.order_rejections_total.expose_all();
         metrics.circuit_breaker_trips_total.expose_all();
         metrics.alpaca_api_requests_total.expose_all();
@@ -190,6 +189,32 @@ impl State {
         self.metrics.dry_run_mode.set_bool(dry_run);
     }
 
+    /// Tightens limits while trading. Loosening beyond the configuration takes a restart, and so a second person.
+    ///
+    /// # Errors
+    /// A limit that is not positive, or looser than the configuration; nothing is changed then.
+    pub fn set_limits(&self, request: &LimitsRequest) -> Result<(), String> {
+        let (breaker, most) = (&self.options.breaker, self.options.limits.gross_notional_max);
+        let daily_loss_max = request.daily_loss.unwrap_or(breaker.daily_loss_max);
+        let drawdown_ratio_max = request.drawdown_ratio.unwrap_or(breaker.drawdown_ratio_max);
+        let gross = request.gross_exposure.unwrap_or(most);
+        if daily_loss_max <= Money::ZERO || daily_loss_max > breaker.daily_loss_max {
+            return Err(format!("daily_loss {daily_loss_max} is not above 0 and at most {}", breaker.daily_loss_max));
+        }
+        if !(drawdown_ratio_max > 0.0 && drawdown_ratio_max <= breaker.drawdown_ratio_max) {
+            return Err(format!("drawdown_ratio {drawdown_ratio_max} is not above 0 and at most {}", breaker.drawdown_ratio_max));
+        }
+        if gross <= Money::ZERO || gross > most {
+            return Err(format!("gross_exposure {gross} is not above 0 and at most {most}"));
+        }
+        let limits = breaker::Limits { daily_loss_max, drawdown_ratio_max, ..breaker.clone() };
+        show_limits(&self.metrics, &limits, gross);
+        let mut desk = self.desk();
+        desk.breaker.set_limits(limits);
+        desk.set_gross_limit(gross);
+        Ok(())
+    }
+
     /// Takes what the database held.
     pub fn restore(&self, saved: store::Saved) {
         let mut desk = self.desk();
@@ -198,7 +223,7 @@ impl State {
             desk.track = track;
         }
         desk.dry_run = saved.dry_run.unwrap_or(desk.dry_run);
-        let limits = self.options.breaker.clone();
+        let limits = desk.breaker.limits().clone();
         // What a person did while the database was away counts more than what it remembers.
         if !desk.breaker.blocks() {
             desk.breaker = breaker::Breaker::new(limits, saved.breaker);
@@ -259,4 +284,10 @@ impl State {
         let quiet = matches!(desk.breaker.state(), breaker::State::Quiet { .. });
         self.metrics.circuit_breaker_quiet_period.set_bool(quiet);
     }
+}
+
+fn show_limits(metrics: &GatewayMetrics, limits: &breaker::Limits, gross: Money) {
+    metrics.exposure_limit_dollars.set(gross.to_f64());
+    metrics.daily_loss_limit_dollars.set(limits.daily_loss_max.to_f64());
+    metrics.drawdown_limit_ratio.set(limits.drawdown_ratio_max);
 }
