@@ -49,7 +49,8 @@ fn exact(list: Vec<(i32, f64)>, compensation: Option<&[f64]>) -> Vec<Exact> {
 
 /// The bucket of a coarser schema that this bucket falls into.
 fn coarser_index(index: i32, from: i32, to: i32) -> i32 {
-    ((index - 1) >> (from - to)) + 1
+    let shift = from.saturating_sub(to).clamp(0, 31);
+    (index.saturating_sub(1) >> shift).saturating_add(1)
 }
 
 fn reduce(list: Vec<Exact>, from: i32, to: i32) -> Vec<Exact> {
@@ -319,7 +320,8 @@ impl Histogram {
     /// Gives the zero count that `other` has at that width, and what rounding took from it.
     fn reconcile_zero_buckets(&mut self, other: &Histogram, lost: &mut Histogram) -> (f64, f64) {
         let (mut count, mut count_lost, mut threshold) = (other.zero_count, 0.0, other.zero_threshold);
-        while threshold != self.zero_threshold {
+        // A width that is not a number equals nothing, not even itself.
+        while threshold != self.zero_threshold && !threshold.is_nan() && !self.zero_threshold.is_nan() {
             if self.zero_threshold > threshold {
                 (count, threshold, count_lost) = other.zero_count_within(self.zero_threshold, None);
             }
@@ -346,7 +348,7 @@ impl Histogram {
             ];
             for (list, lost, positive) in sides {
                 for (at, (index, count)) in list.into_iter().enumerate() {
-                    let lower = bound_exponential(index - 1, self.schema);
+                    let lower = bound_exponential(index.saturating_sub(1), self.schema);
                     let upper = bound_exponential(index, self.schema);
                     if lower >= threshold {
                         break;
@@ -373,7 +375,7 @@ impl Histogram {
     fn remove_buckets_within_zero(&mut self, lost: &mut Histogram) {
         let (schema, threshold) = (self.schema, self.zero_threshold);
         let outside = |list: Vec<Exact>| -> Vec<Exact> {
-            let inside = |bucket: &Exact| bound_exponential(bucket.0 - 1, schema) < threshold;
+            let inside = |bucket: &Exact| bound_exponential(bucket.0.saturating_sub(1), schema) < threshold;
             let rest = list.into_iter().skip_while(inside);
             rest.filter(|bucket| bucket.1 != 0.0 || bucket.2 != 0.0).collect()
         };

@@ -64,6 +64,8 @@ pub(super) fn g(value: f64) -> String {
 
 /// The upper bound of a bucket with this index, as an absolute value.
 pub(super) fn bound_exponential(index: i32, schema: i32) -> f64 {
+    // No known schema lies outside of this, and shifts stay within their words.
+    let schema = schema.clamp(-9, 52);
     if schema < 0 {
         let exponent = i64::from(index) << schema.unsigned_abs();
         return if exponent == 1024 { f64::MAX } else { power_of_two(exponent) };
@@ -110,9 +112,9 @@ pub(super) fn spans(indexes: impl Iterator<Item = i32>) -> Vec<Span> {
     for index in indexes {
         match out.last_mut() {
             Some(span) if index == next => span.length += 1,
-            _ => out.push(Span { offset: index - next, length: 1 }),
+            _ => out.push(Span { offset: index.saturating_sub(next), length: 1 }),
         }
-        next = index + 1;
+        next = index.saturating_add(1);
     }
     out
 }
