@@ -232,6 +232,7 @@ impl Evaluator<'_> {
         let mut rows: HashMap<Labels, usize> = HashMap::new();
         let mut out = Frame::new(grid.steps);
         for step in 0..grid.steps {
+            self.check_deadline()?;
             for (row, about) in input.rows.iter().enumerate() {
                 let value = match input.cell(row, step) {
                     Cell::Empty => continue,

@@ -47,6 +47,7 @@ impl Evaluator<'_> {
     ) -> Result<Out> {
         let comparison = b.op.is_comparison();
         for row in 0..frame.len() {
+            self.check_deadline()?;
             for step in 0..frame.steps {
                 let vector = match frame.cell(row, step) {
                     Cell::Empty => continue,

@@ -119,6 +119,7 @@ impl Evaluator<'_> {
         self.charge(series.len() * grid.steps)?;
         let mut frame = Frame::with_capacity(grid.steps, series.len());
         for one in series {
+            self.check_deadline()?;
             let row = frame.push(one.labels.clone(), false);
             let samples = &one.samples;
             let mut next = 0;

@@ -71,6 +71,7 @@ impl Evaluator<'_> {
             frame.drop_empty_rows();
         }
         for row in 0..frame.len() {
+            self.check_deadline()?;
             for (step, value) in frame.floats_mut(row).iter_mut().enumerate() {
                 if !is_absent(*value) {
                     *value = function(step, *value);

@@ -253,6 +253,7 @@ impl Evaluator<'_> {
         self.charge(found.len() * grid.steps)?;
         let mut frame = Frame::with_capacity(grid.steps, found.len());
         for one in found {
+            self.check_deadline()?;
             let series = RangeSeries::from_series(one, false);
             let row = frame.push(series.labels.clone(), false);
             for step in 0..grid.steps {
