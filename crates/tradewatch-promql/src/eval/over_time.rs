@@ -8,7 +8,7 @@ use super::aggregate::{FloatSum, HistogramSum, quantile_of};
 use super::rate::{Change, is_start_reset};
 use super::select::RangeInput;
 use super::smooth;
-use super::windows::{Sliding, Window};
+use super::windows::{Extremes, Sliding, Window};
 use super::{Evaluator, Out, metric_name};
 use crate::ast::*;
 use crate::engine::{EvalError, Result};
@@ -36,7 +36,13 @@ impl Evaluator<'_> {
         if name == "absent_over_time" {
             return self.absent_over_time(&call.args[at], &input, grid);
         }
-        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let function = RangeFunction::of(name)?;
+        let keeps_name = matches!(function, RangeFunction::First | RangeFunction::Last);
+        let extreme = match function {
+            RangeFunction::Min => Some(false),
+            RangeFunction::Max => Some(true),
+            _ => None,
+        };
         let scalar_span = call.args[0].span;
         self.charge(input.series.len() * grid.steps)?;
         let mut frame = Frame::with_capacity(grid.steps, input.series.len());
@@ -46,6 +52,17 @@ impl Evaluator<'_> {
             let metric = metric_name(&series.labels);
             let row = frame.push(series.labels.clone(), series.drop_name);
             let mut sliding = Sliding::new(series, &input, lookback);
+            if let Some(max) = extreme.filter(|_| series.histograms.ts.is_empty()) {
+                let mut extremes = Extremes::new(&series.floats.values, max);
+                for step in 0..grid.steps {
+                    let window = sliding.window(grid, step);
+                    if let Some(value) = extremes.of(window.first, window.first + window.values.len()) {
+                        frame.set_float(row, step, value);
+                    }
+                }
+                frame.pop_if_empty();
+                continue;
+            }
             for step in 0..grid.steps {
                 let window = sliding.window(grid, step);
                 if window.is_empty() {
@@ -59,11 +76,11 @@ impl Evaluator<'_> {
                     range_ms: input.range_ms,
                     extended: input.extended,
                 };
-                if let Some(value) = self.window_value(name, &window, &args)? {
+                if let Some(value) = self.window_value(function, &window, &args)? {
                     frame.set(row, step, value);
                 }
             }
-            if matches!(name, "rate" | "increase") {
+            if matches!(function, RangeFunction::Rate | RangeFunction::Increase) {
                 self.remark_on_name(&frame, row, metric, input.span);
             }
             frame.pop_if_empty();
@@ -100,7 +117,13 @@ impl Evaluator<'_> {
         Ok(Out::Vector(frame))
     }
 
-    fn window_value(&mut self, name: &str, w: &Window<'_>, args: &Args<'_>) -> Result<Option<Value>> {
+    fn window_value(
+        &mut self,
+        function: RangeFunction,
+        w: &Window<'_>,
+        args: &Args<'_>,
+    ) -> Result<Option<Value>> {
+        use RangeFunction::*;
         let notes = &mut self.annotations;
         let change = |counter: bool, per_second: bool| Change {
             counter,
@@ -110,70 +133,136 @@ impl Evaluator<'_> {
             span: args.span,
         };
         let float = |value: f64| Ok(Some(Value::Float(value)));
-        match name {
-            "rate" | "increase" | "delta" => {
-                let change = change(name != "delta", name == "rate");
+        match function {
+            Rate | Increase | Delta => {
+                let change = change(function != Delta, function == Rate);
                 return Ok(match args.extended {
                     None => change.extrapolated(w, notes),
                     Some(kind) => smooth::extended_change(&change, w, kind, notes),
                 });
             }
-            "irate" => return Ok(change(true, true).instant(w, notes)),
-            "idelta" => return Ok(change(false, false).instant(w, notes)),
-            "resets" | "changes" => {
-                return Ok(transitions(w, args, name == "resets").map(Value::Float));
+            Irate => return Ok(change(true, true).instant(w, notes)),
+            Idelta => return Ok(change(false, false).instant(w, notes)),
+            Resets | Changes => {
+                return Ok(transitions(w, args, function == Resets).map(Value::Float));
             }
-            "count_over_time" => return float((w.ts.len() + w.histogram_ts.len()) as f64),
-            "present_over_time" => return float(1.0),
-            "first_over_time" => return Ok(edge(w, true).map(|(_, value)| value)),
-            "last_over_time" => return Ok(edge(w, false).map(|(_, value)| value)),
-            "ts_of_first_over_time" | "ts_of_last_over_time" => {
-                let found = edge(w, name == "ts_of_first_over_time");
+            Count => return float((w.ts.len() + w.histogram_ts.len()) as f64),
+            Present => return float(1.0),
+            First => return Ok(edge(w, true).map(|(_, value)| value)),
+            Last => return Ok(edge(w, false).map(|(_, value)| value)),
+            TsOfFirst | TsOfLast => {
+                let found = edge(w, function == TsOfFirst);
                 return Ok(found.map(|(ts, _)| Value::Float(ts as f64 / 1000.0)));
             }
-            "sum_over_time" | "avg_over_time" => {
-                return Ok(sum_over_time(w, args, name == "avg_over_time", notes));
+            Sum | Avg => {
+                return Ok(sum_over_time(w, args, function == Avg, notes));
             }
             _ => {}
         }
         // From here on only floats count, and histograms beside them are remarked upon.
-        let needed = match name {
-            "deriv" | "predict_linear" | "double_exponential_smoothing" => 2,
+        let needed = match function {
+            Deriv | PredictLinear | DoubleExponentialSmoothing => 2,
             _ => 1,
         };
         if !w.values.is_empty() && !w.histogram_ts.is_empty() {
             notes.histogram_ignored_in_range(args.span, args.name);
         }
-        if name == "double_exponential_smoothing" {
+        if function == DoubleExponentialSmoothing {
             check_factors(args.scalars)?;
         }
         if w.values.len() < needed {
             return Ok(None);
         }
-        let value = match name {
-            "min_over_time" => extreme(w, |now, best| now < best).1,
-            "max_over_time" => extreme(w, |now, best| now > best).1,
-            "ts_of_min_over_time" => extreme(w, |now, best| now <= best).0 as f64 / 1000.0,
-            "ts_of_max_over_time" => extreme(w, |now, best| now >= best).0 as f64 / 1000.0,
-            "stddev_over_time" => variance(w.values).sqrt(),
-            "stdvar_over_time" => variance(w.values),
-            "mad_over_time" => median_deviation(w.values),
-            "quantile_over_time" => {
+        let value = match function {
+            Min => extreme(w, |now, best| now < best).1,
+            Max => extreme(w, |now, best| now > best).1,
+            TsOfMin => extreme(w, |now, best| now <= best).0 as f64 / 1000.0,
+            TsOfMax => extreme(w, |now, best| now >= best).0 as f64 / 1000.0,
+            Stddev => variance(w.values).sqrt(),
+            Stdvar => variance(w.values),
+            Mad => median_deviation(w.values),
+            Quantile => {
                 let q = args.scalars[0];
                 if !(0.0..=1.0).contains(&q) {
                     notes.invalid_quantile(args.scalar_span, q);
                 }
                 quantile_of(q, &mut w.values.to_vec())
             }
-            "deriv" => regression(w, w.ts[0]).0,
-            "predict_linear" => {
+            Deriv => regression(w, w.ts[0]).0,
+            PredictLinear => {
                 let (slope, intercept) = regression(w, w.now);
                 slope * args.scalars[0] + intercept
             }
-            "double_exponential_smoothing" => smoothing(w.values, args.scalars),
-            _ => return Err(EvalError::data(format!("function {name} does not take a range vector"))),
+            DoubleExponentialSmoothing => smoothing(w.values, args.scalars),
+            _ => return Ok(None),
         };
         float(value)
+    }
+}
+
+/// The functions of range vectors, told apart once rather than in every window.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum RangeFunction {
+    Rate,
+    Increase,
+    Delta,
+    Irate,
+    Idelta,
+    Resets,
+    Changes,
+    Count,
+    Present,
+    First,
+    Last,
+    TsOfFirst,
+    TsOfLast,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    TsOfMin,
+    TsOfMax,
+    Stddev,
+    Stdvar,
+    Mad,
+    Quantile,
+    Deriv,
+    PredictLinear,
+    DoubleExponentialSmoothing,
+}
+
+impl RangeFunction {
+    fn of(name: &str) -> Result<RangeFunction> {
+        use RangeFunction::*;
+        Ok(match name {
+            "rate" => Rate,
+            "increase" => Increase,
+            "delta" => Delta,
+            "irate" => Irate,
+            "idelta" => Idelta,
+            "resets" => Resets,
+            "changes" => Changes,
+            "count_over_time" => Count,
+            "present_over_time" => Present,
+            "first_over_time" => First,
+            "last_over_time" => Last,
+            "ts_of_first_over_time" => TsOfFirst,
+            "ts_of_last_over_time" => TsOfLast,
+            "sum_over_time" => Sum,
+            "avg_over_time" => Avg,
+            "min_over_time" => Min,
+            "max_over_time" => Max,
+            "ts_of_min_over_time" => TsOfMin,
+            "ts_of_max_over_time" => TsOfMax,
+            "stddev_over_time" => Stddev,
+            "stdvar_over_time" => Stdvar,
+            "mad_over_time" => Mad,
+            "quantile_over_time" => Quantile,
+            "deriv" => Deriv,
+            "predict_linear" => PredictLinear,
+            "double_exponential_smoothing" => DoubleExponentialSmoothing,
+            _ => return Err(EvalError::data(format!("function {name} does not take a range vector"))),
+        })
     }
 }
 

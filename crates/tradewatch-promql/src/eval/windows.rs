@@ -1,5 +1,6 @@
 //! Raw samples of a series, and the windows that slide over them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tradewatch_tsdb::{Histogram, Labels, Sample, Series, Timestamp, Value};
@@ -179,6 +180,70 @@ impl<'a> Sliding<'a> {
             start,
             end,
             now: grid.at(step),
+        }
+    }
+}
+
+/// The largest or smallest value of windows that slide forward, in constant time per sample.
+///
+/// Holds the candidates: values that no later value of the window beats, the best one first.
+pub(crate) struct Extremes<'a> {
+    values: &'a [f64],
+    max: bool,
+    candidates: VecDeque<usize>,
+    seen: usize,
+}
+
+impl<'a> Extremes<'a> {
+    pub fn new(values: &'a [f64], max: bool) -> Extremes<'a> {
+        Extremes { values, max, candidates: VecDeque::new(), seen: 0 }
+    }
+
+    /// The extreme of `values[low..high]`, NaN only if nothing else is there; neither bound may go back.
+    pub fn of(&mut self, low: usize, high: usize) -> Option<f64> {
+        if low >= high {
+            return None;
+        }
+        for at in self.seen.max(low)..high {
+            let value = self.values[at];
+            if value.is_nan() {
+                continue;
+            }
+            let beaten = |&before: &usize| {
+                let before = self.values[before];
+                if self.max { before < value } else { before > value }
+            };
+            while self.candidates.back().is_some_and(beaten) {
+                self.candidates.pop_back();
+            }
+            self.candidates.push_back(at);
+        }
+        self.seen = self.seen.max(high);
+        while self.candidates.front().is_some_and(|&at| at < low) {
+            self.candidates.pop_front();
+        }
+        Some(self.candidates.front().map_or(f64::NAN, |&at| self.values[at]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_slide() {
+        let values = [3.0, f64::NAN, 5.0, 1.0, 1.0, f64::NAN, f64::NAN, -2.0, 9.0, 4.0];
+        for max in [false, true] {
+            for width in 1..=values.len() {
+                let mut extremes = Extremes::new(&values, max);
+                for high in 1..=values.len() {
+                    let low = high.saturating_sub(width);
+                    let numbers = values[low..high].iter().copied().filter(|v| !v.is_nan());
+                    let expected = numbers.reduce(if max { f64::max } else { f64::min }).unwrap_or(f64::NAN);
+                    let got = extremes.of(low, high).expect("not empty");
+                    assert_eq!(got.to_bits(), expected.to_bits(), "{low}..{high}, max {max}");
+                }
+            }
         }
     }
 }
