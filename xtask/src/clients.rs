@@ -59,8 +59,11 @@ pub fn run(run: &Run) -> Result<()> {
     let demo = Running { name: "the demo", child: demo };
     five_up(MONITOR)?;
 
-    let metrics: Vec<String> =
-        (1..=4).map(|offset| PORT_BASE + offset).chain([MONITOR]).map(|port| format!("http://127.0.0.1:{port}/metrics")).collect();
+    let metrics: Vec<String> = (1..=4)
+        .map(|offset| PORT_BASE + offset)
+        .chain([MONITOR])
+        .map(|port| format!("http://127.0.0.1:{port}/metrics"))
+        .collect();
     for url in &metrics {
         let line = format!("curl -fsS {url} | promtool check metrics");
         command(&run.root, "sh", &["-c", &line], &[]).with_context(|| format!("promtool on {url}"))?;
@@ -72,12 +75,18 @@ pub fn run(run: &Run) -> Result<()> {
     let mut args = vec!["read_metrics.py"];
     args.extend(metrics.iter().map(String::as_str));
     command(&clients, &python, &args, &[])?;
-    let (broker, feed) = (format!("http://127.0.0.1:{}", PORT_BASE + 11), format!("http://127.0.0.1:{}", PORT_BASE + 10));
+    let (broker, feed) =
+        (format!("http://127.0.0.1:{}", PORT_BASE + 11), format!("http://127.0.0.1:{}", PORT_BASE + 10));
     command(&clients, &python, &["alpaca_trade.py", &broker, &feed], &[])?;
 
     let monitor = format!("--alertmanager.url=http://127.0.0.1:{MONITOR}");
     command(&run.root, "amtool", &[&monitor, "alert", "query"], &[]).context("amtool against the monitor")?;
-    command(&run.root, "promtool", &["query", "instant", &format!("http://127.0.0.1:{MONITOR}"), "count(up)"], &[])?;
+    command(
+        &run.root,
+        "promtool",
+        &["query", "instant", &format!("http://127.0.0.1:{MONITOR}"), "count(up)"],
+        &[],
+    )?;
 
     let prometheus = scrape_with_prometheus(run, &folder)?;
     drop(prometheus);
@@ -89,7 +98,8 @@ fn scrape_with_prometheus(run: &Run, folder: &Path) -> Result<Running> {
     let platform = run.root.join("platforms/trading-platform");
     let mut text = std::fs::read_to_string(platform.join("prometheus.documents.yml"))?;
     for offset in 1..=4 {
-        text = text.replace(&format!("127.0.0.1:{}", 8000 + offset), &format!("127.0.0.1:{}", PORT_BASE + offset));
+        text = text
+            .replace(&format!("127.0.0.1:{}", 8000 + offset), &format!("127.0.0.1:{}", PORT_BASE + offset));
     }
     text = text.replace("127.0.0.1:9090", &format!("127.0.0.1:{MONITOR}"));
     text = text.replace("- rules/", &format!("- {}/rules/", platform.display()));

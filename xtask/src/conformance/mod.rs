@@ -108,7 +108,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
             if !options.quiet {
                 print!("{report}");
             }
-            println!("{} {}/{}", path.display(), report.passed, report.total());
+            let shown = path.strip_prefix(root).unwrap_or(&path);
+            println!("{} {}/{}", shown.display(), report.passed, report.total());
             passed += report.passed;
             failed += report.failures.len();
             let shown = path.canonicalize()?;
