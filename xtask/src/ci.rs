@@ -40,8 +40,10 @@ const DEBIAN_FILES: &[&str] = &[
 /// PyPI packages of the outside clients.
 const PYPI_PACKAGES: &[&str] = &["alpaca-py==0.44.0", "prometheus-client==0.26.0"];
 
-struct Run {
-    root: PathBuf,
+/// What a stage knows.
+pub struct Run {
+    /// The repository.
+    pub root: PathBuf,
     size: Size,
     only: Option<String>,
     results: Vec<(&'static str, f64, Option<String>)>,
@@ -60,11 +62,16 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     });
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
+    run.stage("conformance", |run| {
+        let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
+        crate::conformance::run(&run.root, &options)
+    });
     run.stage("rules", rules);
     run.stage("ui", ui);
     run.stage("release build", |run| {
         cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
     });
+    run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
     run.report()
 }
@@ -103,7 +110,7 @@ impl Run {
 }
 
 /// Runs a command in `dir` and fails with its name if it fails.
-fn command(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+pub fn command(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let status = Command::new(program)
         .args(args)
         .envs(env.iter().copied())
@@ -146,7 +153,7 @@ fn install(run: &Run) -> Result<()> {
 }
 
 /// The Python environment of the outside clients.
-fn python_env(run: &Run) -> PathBuf {
+pub fn python_env(run: &Run) -> PathBuf {
     run.root.join("target/python")
 }
 

@@ -5,6 +5,7 @@
 
 mod arrows;
 mod ci;
+mod clients;
 mod conformance;
 mod dashboards;
 

@@ -48,6 +48,7 @@ const LEFT = 62;
 const BOTTOM = 20;
 
 export class Heatmap {
+  private read: (() => HeatData) | null = null;
   private data: HeatData | null = null;
   private readonly canvas: HTMLCanvasElement;
   private readonly tip: HTMLDivElement;
@@ -63,7 +64,7 @@ export class Heatmap {
     this.tip.className = "tip";
     this.tip.hidden = true;
     host.append(this.canvas, this.tip);
-    this.painter = addPaintable(this, host, 250);
+    this.painter = addPaintable(this, host, 125);
     this.resizer = new ResizeObserver(() => this.painter.invalidate());
     this.resizer.observe(host);
     host.addEventListener("pointermove", this.onMove);
@@ -84,8 +85,9 @@ export class Heatmap {
     this.host.replaceChildren();
   }
 
-  setData(data: HeatData): void {
-    this.data = data;
+  /** What is to be drawn; asked for when it is drawn. */
+  setData(read: () => HeatData): void {
+    this.read = read;
     this.painter.invalidate();
   }
 
@@ -94,6 +96,8 @@ export class Heatmap {
   }
 
   paint(): void {
+    if (!this.read) return;
+    this.data = this.read();
     const { data, canvas, host } = this;
     const ratio = devicePixelRatio || 1;
     const { clientWidth: w, clientHeight: h } = host;
@@ -167,7 +171,7 @@ export class Heatmap {
     return `≤ ${formatText(data.unit, bound)}`;
   }
 
-  private read(column: number, row: number): string[] {
+  private reading(column: number, row: number): string[] {
     const { data } = this;
     if (!data || data.t[column] === undefined) return [];
     const v = data.cells[row]?.[column] ?? NaN;
@@ -183,7 +187,7 @@ export class Heatmap {
       return;
     }
     tip.replaceChildren(
-      ...this.read(cursor.column, cursor.row).map((line, i) => {
+      ...this.reading(cursor.column, cursor.row).map((line, i) => {
         const div = document.createElement("div");
         div.className = i === 0 ? "tip-time" : "tip-row";
         div.textContent = line;
@@ -239,7 +243,7 @@ export class Heatmap {
     this.cursor = { column: Math.min(last, Math.max(0, next.column)), row: Math.min(data.bounds.length - 1, Math.max(0, next.row)) };
     this.showTip();
     this.painter.invalidate();
-    announce(this.read(this.cursor.column, this.cursor.row).join(", "));
+    announce(this.reading(this.cursor.column, this.cursor.row).join(", "));
   };
 }
 

@@ -89,6 +89,7 @@ const TOOLTIP_ROWS_MAX = 14;
 
 export class TimeChart {
   private plot: uPlot | null = null;
+  private read: (() => ChartData) | null = null;
   private data: ChartData | null = null;
   private signature = "";
   private readonly painter: { invalidate: () => void; remove: () => void };
@@ -104,7 +105,7 @@ export class TimeChart {
     private readonly host: HTMLElement,
     private readonly options: ChartOptions,
   ) {
-    this.painter = addPaintable(this, host, 200);
+    this.painter = addPaintable(this, host, 125);
     this.tip = document.createElement("div");
     this.tip.className = "tip";
     this.tip.hidden = true;
@@ -142,8 +143,9 @@ export class TimeChart {
     this.tip.remove();
   }
 
-  setData(data: ChartData): void {
-    this.data = data;
+  /** What is to be drawn; asked for when it is drawn, so a chart out of sight costs nothing. */
+  setData(read: () => ChartData): void {
+    this.read = read;
     this.painter.invalidate();
   }
 
@@ -155,8 +157,9 @@ export class TimeChart {
   }
 
   paint(): void {
-    const { data } = this;
-    if (!data || this.width <= 0 || this.height <= 0) return;
+    if (!this.read || this.width <= 0 || this.height <= 0) return;
+    const data = this.read();
+    this.data = data;
     const signature = JSON.stringify([
       data.axes,
       data.series.map(({ values: _values, text: _text, ...rest }) => rest),

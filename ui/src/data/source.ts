@@ -1,6 +1,6 @@
 // Where the frames of a panel come from: pushed for a range that ends now, asked once for a fixed one.
 
-import { signal, type Signal } from "@preact/signals";
+import { batch, signal, type Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { ApiError, prom, type PromPoint, type PromResult } from "./api";
 import { FrameBuffer, type WireSeries } from "./frame";
@@ -148,13 +148,27 @@ export class Source {
     );
   }
 
+  /** Tells those who show this, once per animation frame: one scrape may answer many queries. */
   changed(): void {
+    waiting.add(this);
+    if (waiting.size === 1) requestAnimationFrame(tellWaiting);
+  }
+
+  tell(): void {
     // What has never been shown is shown once, even while the page is paused.
     if (paused.peek() && this.shown) return;
     this.shown = this.ready;
     this.version.value += 1;
     for (const listener of this.listeners) listener();
   }
+}
+
+const waiting = new Set<Source>();
+
+function tellWaiting(): void {
+  const all = [...waiting];
+  waiting.clear();
+  batch(() => all.forEach((source) => source.tell()));
 }
 
 /** One query over HTTP, in the form of a frame. */

@@ -22,12 +22,11 @@ function bucketColumns(source: Source): { t: Float64Array; columns: Column[] } {
   return { t, columns: columns.filter((column) => column.labels["le"] !== undefined) };
 }
 
-export function heatData(source: Source, unit: string, countUnit: string, closed: Span[], cumulative = true): HeatData {
+export function heatData(source: Source, unit: string, countUnit: string, closed: Span[]): HeatData {
   const { t, columns } = bucketColumns(source);
   const cells = heatCells(t, columns);
   const now = serverNow.peek();
   const extent = source.extent(now);
-  void cumulative;
   return { ...cells, ...extent, stepMs: source.stepMs, unit, countUnit, closed, staleFrom: source.staleSince(now) };
 }
 
@@ -40,7 +39,7 @@ export function HeatmapView({ source, unit, countUnit, closed, label }: { source
     if (!host.current) return;
     const made = new Heatmap(host.current);
     map.current = made;
-    const push = () => made.setData(heatData(source, latest.current.unit, countUnit, latest.current.closed));
+    const push = () => made.setData(() => heatData(source, latest.current.unit, countUnit, latest.current.closed));
     push();
     const stop = source.onChange(push);
     const stopClock = serverNow.subscribe((now) => source.staleSince(now) !== null && push());
@@ -50,7 +49,7 @@ export function HeatmapView({ source, unit, countUnit, closed, label }: { source
       made.destroy();
     };
   }, [source, countUnit]);
-  useEffect(() => map.current?.setData(heatData(source, unit, countUnit, closed)), [closed, unit]);
+  useEffect(() => map.current?.setData(() => heatData(source, latest.current.unit, countUnit, latest.current.closed)), [closed, unit]);
   source.version.value;
   const { columns } = bucketColumns(source);
   return (

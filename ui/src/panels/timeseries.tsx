@@ -32,8 +32,10 @@ export function TimeseriesPanel({ panel, source, page }: { panel: Panel; source:
 
   const push = useMemo(
     () => () => {
-      const now = latestPanel.current;
-      chart.current?.setData(chartData(now.panel, source, now.page, now.toggled, now.isolated));
+      chart.current?.setData(() => {
+        const now = latestPanel.current;
+        return chartData(now.panel, source, now.page, now.toggled, now.isolated);
+      });
     },
     [source],
   );

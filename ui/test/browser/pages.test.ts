@@ -217,7 +217,7 @@ describe("the keyboard", () => {
     const silence = fixture.state.silences[0];
     expect(silence.matchers).toContainEqual({ name: "alertname", value: "HighOrderRejectionRate", isRegex: false, isEqual: true });
     expect(Date.parse(silence.endsAt) - Date.parse(silence.startsAt)).toBe(3_600_000);
-    await page.locator(".silences li").getByText("HighOrderRejectionRate").waitFor();
+    await page.locator(".silences .label-chip").getByText("HighOrderRejectionRate").waitFor();
     await page.keyboard.press("Enter");
     await page.waitForURL("**/runbooks/HighOrderRejectionRate");
     await page.locator(".answer b").first().waitFor();

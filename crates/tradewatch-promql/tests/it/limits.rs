@@ -28,6 +28,36 @@ fn nesting_is_bounded() {
 }
 
 #[test]
+fn whatever_nests_fits_into_an_ordinary_stack() {
+    let db = store(10, "x 1x30");
+    for (open, close) in [
+        ("sum by (a) (", ")"),
+        ("topk(2, ", ")"),
+        ("-(", ")"),
+        ("1 + (", ")"),
+        ("x or (", ")"),
+        ("x * on() group_left() (", ")"),
+        ("label_replace(", ", \"a\", \"b\", \"c\", \"d\")"),
+        ("vector(scalar(", "))"),
+        ("last_over_time(", "[1m:1m])"),
+        ("histogram_quantile(0.5, ", ")"),
+        ("info(", ")"),
+        ("count_values(\"a\", ", ")"),
+        ("timestamp(", ")"),
+        ("sort(", ")"),
+    ] {
+        let query = |depth: usize| format!("{}x{}", open.repeat(depth), close.repeat(depth));
+        let deepest = (1..=NESTING_MAX).rev().find(|&depth| parse(&query(depth)).is_ok()).expect(open);
+        let expr = parse(&query(deepest)).expect("just parsed");
+        let engine = Engine::default();
+        let at = Timestamp::from_millis(200_000);
+        let _ = engine.instant(&db, &expr, at);
+        let _ = engine.range(&db, &expr, at - Duration::from_secs(60), at, Duration::from_secs(30));
+        assert_eq!(parse(&tradewatch_promql::prettify(&expr)).expect("printed"), expr.clone());
+    }
+}
+
+#[test]
 fn chains_of_operators_may_be_long() {
     let chain = |count: usize| vec!["1"; count].join("+");
     let expr = parse(&chain(OPERATORS_MAX)).unwrap();

@@ -6,4 +6,5 @@ mod fuzz;
 mod limits;
 mod print;
 mod query;
+mod steps;
 mod support;

@@ -113,8 +113,8 @@ fn a_killed_gateway_is_told_at_once_and_its_slow_twin_is_held_back() {
     let told = run(2, 110, faults);
     expect_test::expect![[r#"
         [
-            "  30 s  firing    ExecutionGatewayLost",
-            " 101 s  resolved  ExecutionGatewayLost",
+            "  31 s  firing    ExecutionGatewayLost",
+            " 100 s  resolved  ExecutionGatewayLost",
         ]
     "#]]
     .assert_debug_eq(&told);

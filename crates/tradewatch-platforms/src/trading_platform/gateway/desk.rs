@@ -402,3 +402,131 @@ fn state_of(status: &str, filled: Qty) -> OrderState {
         _ => OrderState::PartiallyFilled,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::breaker::Limits;
+    use super::*;
+
+    fn qty(text: &str) -> Qty {
+        Qty::parse(text).expect(text)
+    }
+
+    fn usd(text: &str) -> Money {
+        Money::parse(text).expect(text)
+    }
+
+    /// A desk with one pending order `a` to buy ten AAPL.
+    fn desk() -> Desk {
+        let breaker = Breaker::new(Limits::default(), None);
+        let symbols = ["AAPL".to_owned()];
+        let mut desk = Desk::new(usd("100000"), OrderLimits::default(), breaker, &symbols, 0);
+        desk.market_open = true;
+        let price = Price {
+            symbol: "AAPL".into(),
+            bid: usd("99.99"),
+            bid_size: qty("1"),
+            ask: usd("100.01"),
+            ask_size: qty("1"),
+            venue_at: 0,
+            at: 0,
+            synthetic: true,
+        };
+        desk.prices.insert("AAPL".into(), price);
+        desk.restore(Vec::new(), &[]);
+        desk.admit("a", &request(), 0).expect("well within the limits");
+        desk
+    }
+
+    fn request() -> OrderRequest {
+        serde_json::from_str(r#"{"symbol": "AAPL", "side": "buy", "qty": "10"}"#).expect("a request")
+    }
+
+    fn told(status: &str, filled: &str, average: &str) -> BrokerOrder {
+        BrokerOrder {
+            id: "b".into(),
+            client_order_id: "a".into(),
+            status: status.into(),
+            filled_qty: qty(filled),
+            filled_avg_price: Some(usd(average)),
+        }
+    }
+
+    fn update(desk: &mut Desk, order: &BrokerOrder, execution: Option<(&str, &str)>) -> Vec<String> {
+        let execution = execution.map(|(quantity, price)| (qty(quantity), usd(price)));
+        let effect = desk.update(&Update { order, execution }, 1);
+        let fills = effect.map(|effect| effect.fills).unwrap_or_default();
+        fills.iter().map(|fill| format!("{} {} at {}", fill.seq, fill.qty, fill.price)).collect()
+    }
+
+    #[test]
+    fn what_is_told_twice_counts_once_and_out_of_order_does_no_harm() {
+        let mut desk = desk();
+        let partial = told("partially_filled", "4", "100");
+        assert_eq!(update(&mut desk, &partial, Some(("4", "100"))), ["1 4 at 100"]);
+        assert_eq!(update(&mut desk, &partial, Some(("4", "100"))), [""; 0], "by webhook as well");
+        assert_eq!(update(&mut desk, &told("new", "0", "0"), None), [""; 0], "late news");
+        assert_eq!(desk.live("a").map(|order| order.state), Some(OrderState::PartiallyFilled));
+        assert_eq!(update(&mut desk, &told("filled", "10", "100.6"), Some(("6", "101"))), ["2 6 at 101"]);
+        assert_eq!(desk.live_orders().count(), 0);
+        assert_eq!(update(&mut desk, &partial, Some(("4", "100"))), [""; 0]);
+        assert_eq!((desk.ledger.qty("AAPL"), desk.ledger.cash()), (qty("10"), usd("-1006")));
+    }
+
+    #[test]
+    fn what_was_missed_is_found_in_the_sums() {
+        let mut desk = desk();
+        // Four at 100 and three at 101 were missed; three at 102 are told: together 1009.
+        assert_eq!(
+            update(&mut desk, &told("filled", "10", "100.9"), Some(("3", "102"))),
+            ["1 7 at 100.428571428", "2 3 at 102"]
+        );
+        assert_eq!(desk.ledger.cash().cents(), -100_900);
+        let mut other = super::tests::desk();
+        assert_eq!(update(&mut other, &told("canceled", "10", "100.9"), None), ["1 10 at 100.9"], "by poll");
+    }
+
+    #[test]
+    fn what_was_not_written_is_written_later_with_its_newest_state() {
+        let mut desk = desk();
+        update(&mut desk, &told("partially_filled", "4", "100"), Some(("4", "100")));
+        let unsaved = desk.take_unsaved();
+        assert_eq!((unsaved.orders.len(), unsaved.fills.len()), (1, 1));
+        assert!(desk.take_unsaved().is_empty());
+        update(&mut desk, &told("filled", "10", "100"), Some(("6", "100")));
+        desk.put_back(unsaved);
+        let unsaved = desk.take_unsaved();
+        assert_eq!(unsaved.orders.iter().map(|order| order.state).collect::<Vec<_>>(), [OrderState::Filled]);
+        assert_eq!(unsaved.fills.iter().map(|fill| fill.seq).collect::<Vec<_>>(), [1, 2]);
+        let mut again = super::tests::desk();
+        again.restore(Vec::new(), &unsaved.fills);
+        assert_eq!(again.ledger.qty("AAPL"), qty("10"), "rebuilt from what was written");
+    }
+
+    #[test]
+    fn open_orders_count_against_the_limits() {
+        let mut desk = desk();
+        let most = |desk: &mut Desk, quantity: &str| {
+            let mut request = request();
+            request.qty = qty(quantity);
+            desk.admit(quantity, &request, 0).map(|_| ()).map_err(|(refusal, _)| refusal)
+        };
+        // A fifth of 100,000 at 100 each are 200 shares, and ten are open.
+        assert_eq!(most(&mut desk, "191"), Err(Refusal::PositionLimit));
+        assert_eq!(most(&mut desk, "190"), Ok(()));
+        desk.end("a", OrderState::Canceled, "");
+        assert_eq!(most(&mut desk, "10"), Ok(()), "an ended order is not open");
+    }
+
+    #[test]
+    fn differences_name_both_sides() {
+        let mut desk = desk();
+        update(&mut desk, &told("filled", "10", "100"), None);
+        let theirs = BTreeMap::from([("AAPL".to_owned(), qty("7")), ("TSLA".to_owned(), qty("1"))]);
+        let differences = desk.differences(&theirs);
+        assert_eq!(
+            differences,
+            BTreeMap::from([("AAPL".to_owned(), qty("3")), ("TSLA".to_owned(), qty("-1"))])
+        );
+    }
+}
