@@ -59,7 +59,7 @@ impl Script {
 
     fn say(&mut self, text: &str) {
         let since = crate::duration::format(self.now.since(START));
-        writeln!(self.out, "{since:>6}  {text}").expect("to a string");
+        writeln!(self.out, "{since:<9} {text}").expect("to a string");
     }
 
     fn poll(&mut self) {
@@ -223,14 +223,14 @@ fn waits_groups_and_repeats() {
          90s resolve {alertname=A,symbol=TSLA}
          3h end",
         expect![[r#"
-               10s  desk: firing [A AAPL, A MSFT]
-               35s  desk: firing [B]
-             1m10s  desk: firing [A AAPL, A MSFT, A TSLA]
-             2m10s  desk: firing [A AAPL, A MSFT, -A TSLA]
-             1h35s  desk: firing [B]
-            1h2m10s  desk: firing [A AAPL, A MSFT]
-             2h35s  desk: firing [B]
-            2h2m10s  desk: firing [A AAPL, A MSFT]
+            10s       desk: firing [A AAPL, A MSFT]
+            35s       desk: firing [B]
+            1m10s     desk: firing [A AAPL, A MSFT, A TSLA]
+            2m10s     desk: firing [A AAPL, A MSFT, -A TSLA]
+            1h35s     desk: firing [B]
+            1h2m10s   desk: firing [A AAPL, A MSFT]
+            2h35s     desk: firing [B]
+            2h2m10s   desk: firing [A AAPL, A MSFT]
         "#]],
     );
 }
@@ -244,9 +244,9 @@ fn a_group_that_is_all_resolved_says_so_at_once() {
          35s fire {alertname=A}
          1h end",
         expect![[r#"
-               10s  desk: firing [A]
-               30s  desk: resolved [-A]
-               45s  desk: firing [A]
+            10s       desk: firing [A]
+            30s       desk: resolved [-A]
+            45s       desk: firing [A]
         "#]],
     );
 }
@@ -273,9 +273,9 @@ fn resolutions_are_told_only_where_asked_for() {
          20s fire {alertname=A}
          5m end",
         expect![[r#"
-                0s  quiet: firing [A]
-                0s  quiet: firing [B]
-               20s  quiet: firing [A]
+            0s        quiet: firing [A]
+            0s        quiet: firing [B]
+            20s       quiet: firing [A]
         "#]],
     );
 }
@@ -301,11 +301,11 @@ route:
          30s fire {alertname=D}
          40s end",
         expect![[r#"
-                0s  quiet: firing [A]
-                0s  quiet: firing [A]
-               10s  desk: firing [B]
-               20s  quiet: firing [C]
-               30s  desk: firing [D]
+            0s        quiet: firing [A]
+            0s        quiet: firing [A]
+            10s       desk: firing [B]
+            20s       quiet: firing [C]
+            30s       desk: firing [D]
         "#]],
     );
 }
@@ -325,13 +325,13 @@ fn a_silence_that_ends_tells_what_still_fires() {
          27m unsilence
          28m end",
         expect![[r#"
-                5s  silence 38004700-5c67-4096-b5a7-c6fbdbc42070
-               10s  desk: firing [A]
-               20s  silence 05362eb0-f85a-441a-a364-f36b01e0963f
-            10m20s  desk: firing [A]
-               20m  silence c09a6da3-ccb0-46ea-8742-08a12643f276
-               25m  desk: resolved [-A]
-               27m  desk: firing [A]
+            5s        silence 38004700-5c67-4096-b5a7-c6fbdbc42070
+            10s       desk: firing [A]
+            20s       silence 05362eb0-f85a-441a-a364-f36b01e0963f
+            10m20s    desk: firing [A]
+            20m       silence c09a6da3-ccb0-46ea-8742-08a12643f276
+            25m       desk: resolved [-A]
+            27m       desk: firing [A]
             ledger: NeverSent after 0: resolved while it was silenced
         "#]],
     );
@@ -357,10 +357,10 @@ fn a_fast_twin_inhibits_the_slow_one() {
          100s resolve {alertname=Down,severity=critical,service=signal}
          5m end",
         expect![[r#"
-                0s  desk: firing [Lost]
-             1m10s  desk: firing [Down]
-             1m30s  desk: resolved [-Lost]
-             1m40s  desk: resolved [-Down]
+            0s        desk: firing [Lost]
+            1m10s     desk: firing [Down]
+            1m30s     desk: resolved [-Lost]
+            1m40s     desk: resolved [-Down]
         "#]],
     );
 }
@@ -374,9 +374,9 @@ fn what_outlives_its_inhibitor_is_told() {
          30s resolve {alertname=Lost,rts6=true,service=gateway}
          5m end",
         expect![[r#"
-                0s  desk: firing [Lost]
-               30s  desk: resolved [-Lost]
-               35s  desk: firing [Slow]
+            0s        desk: firing [Lost]
+            30s       desk: resolved [-Lost]
+            35s       desk: firing [Slow]
         "#]],
     );
 }
@@ -402,12 +402,12 @@ route:
          7m resolve {alertname=Short,kind=muted} {alertname=Over,kind=muted}
          30m end",
         expect![[r#"
-                0s  desk: firing [Early]
-                0s  desk: firing [Over]
-               10m  desk: firing [Active]
-               20m  desk: firing [Early]
-               20m  desk: firing [Late]
-               20m  desk: resolved [-Over]
+            0s        desk: firing [Early]
+            0s        desk: firing [Over]
+            10m       desk: firing [Active]
+            20m       desk: firing [Early]
+            20m       desk: firing [Late]
+            20m       desk: resolved [-Over]
             ledger: NeverSent after 0: resolved while its route was muted
         "#]],
     );
@@ -423,19 +423,19 @@ fn failures_back_off_and_fold() {
          5m deliver
          10m end",
         expect![[r#"
-               10s  desk: firing [A AAPL] fails
+            10s       desk: firing [A AAPL] fails
             10s947ms  desk: firing [A AAPL] attempt 2 fails
             12s523ms  desk: firing [A AAPL] attempt 3 fails
             15s881ms  desk: firing [A AAPL] attempt 4 fails
-            21s77ms  desk: firing [A AAPL] attempt 5 fails
+            21s77ms   desk: firing [A AAPL] attempt 5 fails
             35s237ms  desk: firing [A AAPL] attempt 6 fails
             59s141ms  desk: firing [A AAPL] attempt 7 fails
-            1m32s231ms  desk: firing [A AAPL] attempt 8 fails
-            2m5s171ms  desk: firing [A AAPL] attempt 9 fails
-            3m2s861ms  desk: firing [A AAPL, A MSFT] fails
-            3m55s661ms  desk: firing [A AAPL, A MSFT] attempt 2 fails
-            4m40s751ms  desk: firing [A AAPL, A MSFT] attempt 3 fails
-            5m40s631ms  desk: firing [A AAPL, A MSFT] attempt 4
+            1m32s231ms desk: firing [A AAPL] attempt 8 fails
+            2m5s171ms desk: firing [A AAPL] attempt 9 fails
+            3m2s861ms desk: firing [A AAPL, A MSFT] fails
+            3m55s661ms desk: firing [A AAPL, A MSFT] attempt 2 fails
+            4m40s751ms desk: firing [A AAPL, A MSFT] attempt 3 fails
+            5m40s631ms desk: firing [A AAPL, A MSFT] attempt 4
             ledger: Folded after 9: a newer notification of the group took its place
         "#]],
     );
@@ -452,9 +452,9 @@ fn retry_after_is_honoured_and_a_refusal_is_final() {
          4m resolve {alertname=A}
          5m end",
         expect![[r#"
-               10s  desk: firing [A] fails
-               55s  desk: firing [A] attempt 2 fails
-                4m  desk: resolved [-A]
+            10s       desk: firing [A] fails
+            55s       desk: firing [A] attempt 2 fails
+            4m        desk: resolved [-A]
             ledger: Refused after 2: no
         "#]],
     );
@@ -470,13 +470,13 @@ fn resolved_while_the_receiver_was_away() {
          60s deliver
          10m end",
         expect![[r#"
-               10s  desk: firing [A] fails
+            10s       desk: firing [A] fails
             10s947ms  desk: firing [A] attempt 2 fails
             12s523ms  desk: firing [A] attempt 3 fails
             15s881ms  desk: firing [A] attempt 4 fails
-            21s77ms  desk: firing [A] attempt 5 fails
+            21s77ms   desk: firing [A] attempt 5 fails
             35s237ms  desk: resolved [-A] fails
-            1m3s397ms  desk: resolved [-A] attempt 2
+            1m3s397ms desk: resolved [-A] attempt 2
             ledger: Folded after 5: a newer notification of the group took its place
         "#]],
     );
@@ -496,15 +496,15 @@ fn a_restart_neither_loses_nor_repeats_silently() {
          50s resolve {alertname=A} {alertname=C}
          2m end",
         expect![[r#"
-                5s  restarted
-               10s  desk: firing [A]
-               10s  desk: firing [B]
-               22s  desk: firing [C] hangs
-               25s  restarted
-               25s  desk: firing [C] attempt 2 hangs
-               40s  restarted
-               50s  desk: resolved [-A]
-               50s  desk: resolved [-C]
+            5s        restarted
+            10s       desk: firing [A]
+            10s       desk: firing [B]
+            22s       desk: firing [C] hangs
+            25s       restarted
+            25s       desk: firing [C] attempt 2 hangs
+            40s       restarted
+            50s       desk: resolved [-A]
+            50s       desk: resolved [-C]
         "#]],
     );
 }
@@ -519,12 +519,12 @@ fn an_acknowledged_alert_is_not_repeated() {
          2h6m resolve {alertname=A}
          2h10m end",
         expect![[r#"
-               10s  desk: firing [A]
-               10s  desk: firing [B]
-             1h10s  desk: firing [B]
-             2h10s  desk: firing [B]
-            2h5m10s  desk: firing [A, A MSFT]
-            2h6m10s  desk: firing [A MSFT, -A]
+            10s       desk: firing [A]
+            10s       desk: firing [B]
+            1h10s     desk: firing [B]
+            2h10s     desk: firing [B]
+            2h5m10s   desk: firing [A, A MSFT]
+            2h6m10s   desk: firing [A MSFT, -A]
         "#]],
     );
 }
@@ -556,8 +556,8 @@ fn an_alert_that_nobody_sends_again_ends() {
     run.notifier.update(START, std::slice::from_ref(&alert));
     run.run(at("1h"));
     expect![[r#"
-           10s  desk: firing [A]
-            4m  desk: resolved [-A]
+        10s       desk: firing [A]
+        4m        desk: resolved [-A]
     "#]]
     .assert_eq(&run.out);
 }

@@ -22,18 +22,18 @@ fn pending_then_firing_then_resolved() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A", severity="page", x="1"} inactive -> pending
-           1m  {alertname="A", severity="page", x="1"} pending -> firing
-           1m  send firing {alertname="A", severity="page", x="1"} from 1m to 5m text="v=12"
-           2m  send firing {alertname="A", severity="page", x="1"} from 1m to 6m text="v=12"
-           3m  send firing {alertname="A", severity="page", x="1"} from 1m to 7m text="v=12"
-           4m  send firing {alertname="A", severity="page", x="1"} from 1m to 8m text="v=12"
-        4m30s  {alertname="A", severity="page", x="1"} firing -> inactive
-        4m30s  send resolved {alertname="A", severity="page", x="1"} from 1m to 4m30s text="v=12"
-        5m30s  {alertname="A", severity="page", x="1"} inactive -> pending
-        6m30s  {alertname="A", severity="page", x="1"} pending -> firing
-        6m30s  send firing {alertname="A", severity="page", x="1"} from 6m30s to 10m30s text="v=13"
-    "#]],
+            0s      {alertname="A", severity="page", x="1"} inactive -> pending
+            1m      {alertname="A", severity="page", x="1"} pending -> firing
+            1m      send firing {alertname="A", severity="page", x="1"} from 1m to 5m text="v=12"
+            2m      send firing {alertname="A", severity="page", x="1"} from 1m to 6m text="v=12"
+            3m      send firing {alertname="A", severity="page", x="1"} from 1m to 7m text="v=12"
+            4m      send firing {alertname="A", severity="page", x="1"} from 1m to 8m text="v=12"
+            4m30s   {alertname="A", severity="page", x="1"} firing -> inactive
+            4m30s   send resolved {alertname="A", severity="page", x="1"} from 1m to 4m30s text="v=12"
+            5m30s   {alertname="A", severity="page", x="1"} inactive -> pending
+            6m30s   {alertname="A", severity="page", x="1"} pending -> firing
+            6m30s   send firing {alertname="A", severity="page", x="1"} from 6m30s to 10m30s text="v=13"
+        "#]],
     );
     expect![[r#"
         ALERTS{alertname="A", alertstate="firing", severity="page", x="1"}: 1@60 1@90 1@120 1@150 1@180 1@210 1@240 stale@270 1@390 1@420
@@ -52,17 +52,17 @@ fn without_for_it_fires_at_once_and_a_small_for_at_the_next_evaluation() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="Zero"} inactive -> firing
-           0s  {alertname="Small"} inactive -> pending
-           0s  send firing {alertname="Zero"} from 0s to 4m
-          30s  {alertname="Small"} pending -> firing
-          30s  send firing {alertname="Small"} from 30s to 4m30s
-           1m  send firing {alertname="Zero"} from 0s to 5m
-        1m30s  {alertname="Zero"} firing -> inactive
-        1m30s  {alertname="Small"} firing -> inactive
-        1m30s  send resolved {alertname="Zero"} from 0s to 1m30s
-        1m30s  send resolved {alertname="Small"} from 30s to 1m30s
-    "#]],
+            0s      {alertname="Zero"} inactive -> firing
+            0s      {alertname="Small"} inactive -> pending
+            0s      send firing {alertname="Zero"} from 0s to 4m
+            30s     {alertname="Small"} pending -> firing
+            30s     send firing {alertname="Small"} from 30s to 4m30s
+            1m      send firing {alertname="Zero"} from 0s to 5m
+            1m30s   {alertname="Zero"} firing -> inactive
+            1m30s   {alertname="Small"} firing -> inactive
+            1m30s   send resolved {alertname="Zero"} from 0s to 1m30s
+            1m30s   send resolved {alertname="Small"} from 30s to 1m30s
+        "#]],
     );
 }
 
@@ -75,12 +75,12 @@ fn pending_that_ends_is_never_sent_and_an_active_time_begins_anew() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           1m  {alertname="A"} pending -> inactive
-        1m30s  {alertname="A"} inactive -> pending
-        2m30s  {alertname="A"} pending -> firing
-        2m30s  send firing {alertname="A"} from 2m30s to 6m30s
-    "#]],
+            0s      {alertname="A"} inactive -> pending
+            1m      {alertname="A"} pending -> inactive
+            1m30s   {alertname="A"} inactive -> pending
+            2m30s   {alertname="A"} pending -> firing
+            2m30s   send firing {alertname="A"} from 2m30s to 6m30s
+        "#]],
     );
 }
 
@@ -102,13 +102,13 @@ fn a_firing_alert_is_sent_each_resend_delay() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A"} inactive -> firing
-           0s  send firing {alertname="A"} from 0s to 4m
-        1m15s  send firing {alertname="A"} from 0s to 5m15s
-        2m30s  send firing {alertname="A"} from 0s to 6m30s
-        3m45s  send firing {alertname="A"} from 0s to 7m45s
-           5m  send firing {alertname="A"} from 0s to 9m
-    "#]],
+            0s      {alertname="A"} inactive -> firing
+            0s      send firing {alertname="A"} from 0s to 4m
+            1m15s   send firing {alertname="A"} from 0s to 5m15s
+            2m30s   send firing {alertname="A"} from 0s to 6m30s
+            3m45s   send firing {alertname="A"} from 0s to 7m45s
+            5m      send firing {alertname="A"} from 0s to 9m
+        "#]],
     );
 }
 
@@ -124,8 +124,8 @@ fn labels_and_annotations_are_expanded_and_override() {
     check(
         &world,
         expect![[r#"
-               0s  {alertname="A", team="desk", x="1+"} inactive -> firing
-               0s  send firing {alertname="A", team="desk", x="1+"} from 0s to 4m a="m old 1.235M" b="1"
+            0s      {alertname="A", team="desk", x="1+"} inactive -> firing
+            0s      send firing {alertname="A", team="desk", x="1+"} from 0s to 4m a="m old 1.235M" b="1"
         "#]],
     );
 }
@@ -149,12 +149,12 @@ fn two_alerts_with_the_same_labels_are_an_error() {
     check(
         &world,
         expect![[r#"
-               0s  {alertname="B", x="1"} inactive -> firing
-               0s  {alertname="B", x="2"} inactive -> firing
-               0s  send firing {alertname="B", x="1"} from 0s to 4m
-               0s  send firing {alertname="B", x="2"} from 0s to 4m
-               0s  A fails: vector contains metrics with the same labelset after applying alert labels
-               0s  r fails: vector contains metrics with the same labelset after applying rule labels
+            0s      {alertname="B", x="1"} inactive -> firing
+            0s      {alertname="B", x="2"} inactive -> firing
+            0s      send firing {alertname="B", x="1"} from 0s to 4m
+            0s      send firing {alertname="B", x="2"} from 0s to 4m
+            0s      A fails: vector contains metrics with the same labelset after applying alert labels
+            0s      r fails: vector contains metrics with the same labelset after applying rule labels
         "#]],
     );
     let health: Vec<Health> = world.groups[0].rules().map(|(_, status, _)| status.health).collect();
@@ -176,12 +176,12 @@ fn a_later_rule_sees_what_an_earlier_one_wrote() {
     check(
         &world,
         expect![[r#"
-               0s  {alertname="A", l="x"} inactive -> firing
-               0s  {alertname="B"} inactive -> firing
-               0s  {alertname="C"} inactive -> firing
-               0s  send firing {alertname="A", l="x"} from 0s to 4m
-               0s  send firing {alertname="B"} from 0s to 4m
-               0s  send firing {alertname="C"} from 0s to 4m text="23"
+            0s      {alertname="A", l="x"} inactive -> firing
+            0s      {alertname="B"} inactive -> firing
+            0s      {alertname="C"} inactive -> firing
+            0s      send firing {alertname="A", l="x"} from 0s to 4m
+            0s      send firing {alertname="B"} from 0s to 4m
+            0s      send firing {alertname="C"} from 0s to 4m text="23"
         "#]],
     );
     world.run("30s", "30s", "30s", &[]);
@@ -202,13 +202,13 @@ fn keep_firing_for_bridges_gaps() {
     check(
         &world,
         expect![[r#"
-               0s  {alertname="A"} inactive -> firing
-               0s  send firing {alertname="A"} from 0s to 4m
-               1m  send firing {alertname="A"} from 0s to 5m
-               2m  send firing {alertname="A"} from 0s to 6m
-               3m  {alertname="A"} firing -> inactive
-               3m  send resolved {alertname="A"} from 0s to 3m
-               4m  send resolved {alertname="A"} from 0s to 3m
+            0s      {alertname="A"} inactive -> firing
+            0s      send firing {alertname="A"} from 0s to 4m
+            1m      send firing {alertname="A"} from 0s to 5m
+            2m      send firing {alertname="A"} from 0s to 6m
+            3m      {alertname="A"} firing -> inactive
+            3m      send resolved {alertname="A"} from 0s to 3m
+            4m      send resolved {alertname="A"} from 0s to 3m
         "#]],
     );
 }
@@ -222,8 +222,8 @@ fn a_limit_is_an_error_of_its_rule_alone() {
     check(
         &world,
         expect![[r#"
-               0s  A fails: exceeded limit of 1 with 2 alerts
-               0s  r fails: exceeded limit of 1 with 2 series
+            0s      A fails: exceeded limit of 1 with 2 alerts
+            0s      r fails: exceeded limit of 1 with 2 series
         "#]],
     );
     expect![[r#"
@@ -247,8 +247,8 @@ fn a_query_offset_moves_the_samples_too() {
     check(
         &world,
         expect![[r#"
-               1m  {alertname="A"} inactive -> firing
-               1m  send firing {alertname="A"} from 1m to 5m
+            1m      {alertname="A"} inactive -> firing
+            1m      send firing {alertname="A"} from 1m to 5m
         "#]],
     );
 }
@@ -263,19 +263,19 @@ fn a_rule_that_fails_keeps_its_alerts_and_its_group_goes_on() {
     check(
         &world,
         expect![[r#"
-               0s  {alertname="A", x="1"} inactive -> firing
-               0s  {alertname="B", x="1"} inactive -> firing
-               0s  send firing {alertname="A", x="1"} from 0s to 4m
-               0s  send firing {alertname="B", x="1"} from 0s to 4m
-              30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-               1m  send firing {alertname="A", x="1"} from 0s to 5m
-               1m  send firing {alertname="B", x="1"} from 0s to 5m
-               1m  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-            1m30s  A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
-               2m  {alertname="A", x="1"} firing -> inactive
-               2m  {alertname="B", x="1"} firing -> inactive
-               2m  send resolved {alertname="A", x="1"} from 0s to 2m
-               2m  send resolved {alertname="B", x="1"} from 0s to 2m
+            0s      {alertname="A", x="1"} inactive -> firing
+            0s      {alertname="B", x="1"} inactive -> firing
+            0s      send firing {alertname="A", x="1"} from 0s to 4m
+            0s      send firing {alertname="B", x="1"} from 0s to 4m
+            30s     A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+            1m      send firing {alertname="A", x="1"} from 0s to 5m
+            1m      send firing {alertname="B", x="1"} from 0s to 5m
+            1m      A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+            1m30s   A fails: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="n", y="1"}, {__name__="n", y="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+            2m      {alertname="A", x="1"} firing -> inactive
+            2m      {alertname="B", x="1"} firing -> inactive
+            2m      send resolved {alertname="A", x="1"} from 0s to 2m
+            2m      send resolved {alertname="B", x="1"} from 0s to 2m
         "#]],
     );
 }
@@ -297,17 +297,17 @@ fn a_reload_keeps_what_is_the_same() {
     check(
         &world,
         expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           0s  {alertname="B"} inactive -> firing
-           0s  send firing {alertname="B"} from 0s to 4m
-           1m  {alertname="C"} inactive -> firing
-           1m  {alertname="A"} pending -> firing
-           1m  send firing {alertname="C"} from 1m to 5m
-           1m  send firing {alertname="A"} from 1m to 5m
-           1m  send resolved {alertname="B"} from 0s to 1m
-        1m30s  send resolved {alertname="C"} from 1m to 1m30s
-        1m30s  send resolved {alertname="A"} from 1m to 1m30s
-    "#]],
+            0s      {alertname="A"} inactive -> pending
+            0s      {alertname="B"} inactive -> firing
+            0s      send firing {alertname="B"} from 0s to 4m
+            1m      {alertname="C"} inactive -> firing
+            1m      {alertname="A"} pending -> firing
+            1m      send firing {alertname="C"} from 1m to 5m
+            1m      send firing {alertname="A"} from 1m to 5m
+            1m      send resolved {alertname="B"} from 0s to 1m
+            1m30s   send resolved {alertname="C"} from 1m to 1m30s
+            1m30s   send resolved {alertname="A"} from 1m to 1m30s
+        "#]],
     );
     expect![[r#"
         r: 11@0 11@30 stale@60

@@ -15,11 +15,11 @@ fn a_pending_alert_goes_on_without_the_outage() {
     world.restart();
     world.run("3m", "5m", "30s", &["m 11"]);
     expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           3m  {alertname="A"} inactive -> pending
-           4m  {alertname="A"} pending -> firing
-           4m  send firing {alertname="A"} from 4m to 8m text="hello"
-           5m  send firing {alertname="A"} from 4m to 9m text="hello"
+        0s      {alertname="A"} inactive -> pending
+        3m      {alertname="A"} inactive -> pending
+        4m      {alertname="A"} pending -> firing
+        4m      send firing {alertname="A"} from 4m to 8m text="hello"
+        5m      send firing {alertname="A"} from 4m to 9m text="hello"
     "#]]
     .assert_eq(&world.out);
 }
@@ -31,11 +31,11 @@ fn a_firing_alert_fires_on_at_once_and_since_the_same_time() {
     world.restart();
     world.run("160s", "190s", "30s", &["m 11"]);
     expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           2m  {alertname="A"} pending -> firing
-           2m  send firing {alertname="A"} from 2m to 6m text="hello"
-        2m40s  {alertname="A"} inactive -> firing
-        2m40s  send firing {alertname="A"} from 2m to 6m40s text="hello"
+        0s      {alertname="A"} inactive -> pending
+        2m      {alertname="A"} pending -> firing
+        2m      send firing {alertname="A"} from 2m to 6m text="hello"
+        2m40s   {alertname="A"} inactive -> firing
+        2m40s   send firing {alertname="A"} from 2m to 6m40s text="hello"
     "#]]
     .assert_eq(&world.out);
 }
@@ -47,12 +47,12 @@ fn what_ended_during_the_outage_is_resolved_after_a_wait() {
     world.restart();
     world.run("20m", "22m", "30s", &["m 1"]);
     expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           2m  {alertname="A"} pending -> firing
-           2m  send firing {alertname="A"} from 2m to 6m text="hello"
-          21m  {alertname="A"} firing -> inactive
-          21m  send resolved {alertname="A"} from 2m to 21m
-          22m  send resolved {alertname="A"} from 2m to 21m
+        0s      {alertname="A"} inactive -> pending
+        2m      {alertname="A"} pending -> firing
+        2m      send firing {alertname="A"} from 2m to 6m text="hello"
+        21m     {alertname="A"} firing -> inactive
+        21m     send resolved {alertname="A"} from 2m to 21m
+        22m     send resolved {alertname="A"} from 2m to 21m
     "#]]
     .assert_eq(&world.out);
     expect![[r#"
@@ -71,9 +71,9 @@ fn an_alert_whose_data_come_late_does_not_flap() {
     world.evaluate(at("20m"));
     world.run("1230s", "1260s", "30s", &["m 11"]);
     expect![[r#"
-           0s  {alertname="A"} inactive -> pending
-           2m  {alertname="A"} pending -> firing
-           2m  send firing {alertname="A"} from 2m to 6m text="hello"
+        0s      {alertname="A"} inactive -> pending
+        2m      {alertname="A"} pending -> firing
+        2m      send firing {alertname="A"} from 2m to 6m text="hello"
         20m30s  {alertname="A"} inactive -> firing
         20m30s  send firing {alertname="A"} from 2m to 24m30s text="hello"
     "#]]
@@ -88,7 +88,7 @@ fn keep_firing_for_survives() {
     world.run("60s", "12m", "30s", &["m 1"]);
     let lines: Vec<&str> = world.out.lines().filter(|line| !line.contains("send firing")).collect();
     expect![[r#"
-           0s  {alertname="A"} inactive -> firing
+        0s      {alertname="A"} inactive -> firing
         10m30s  {alertname="A"} firing -> inactive
         10m30s  send resolved {alertname="A"} from 0s to 10m30s
         11m30s  send resolved {alertname="A"} from 0s to 10m30s"#]]
@@ -101,7 +101,7 @@ fn an_old_state_is_not_taken_up() {
     world.run("0s", "150s", "30s", &["m 11"]);
     world.restart();
     world.run("3h", "3h", "30s", &["m 11"]);
-    expect![[r#"   3h  {alertname="A"} inactive -> pending"#]]
+    expect![[r#"3h      {alertname="A"} inactive -> pending"#]]
         .assert_eq(world.out.lines().last().unwrap_or_default());
 }
 

@@ -55,7 +55,7 @@ impl World {
 
     pub fn say(&mut self, now: Timestamp, text: &str) {
         let since = duration::format(now.since(Timestamp::from_millis(0)));
-        writeln!(self.out, "{since:>5}  {text}").expect("to a string");
+        writeln!(self.out, "{since:<7} {text}").expect("to a string");
     }
 
     /// A process that has just started: the store is there, the groups know nothing.
