@@ -86,6 +86,12 @@ impl EvalError {
         EvalError { kind: ErrorKind::Limit, message: message.into() }
     }
 
+    pub(crate) fn too_many_samples(max: usize) -> EvalError {
+        EvalError::limit(format!(
+            "query processing would load more than {max} samples into memory in expression evaluation"
+        ))
+    }
+
     pub(crate) fn deadline() -> EvalError {
         EvalError { kind: ErrorKind::Deadline, message: "query timed out in expression evaluation".into() }
     }

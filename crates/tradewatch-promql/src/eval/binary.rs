@@ -104,6 +104,7 @@ impl Evaluator<'_> {
             delayed: self.options.delayed_name_removal,
             rows: HashMap::new(),
             by_labels: HashMap::new(),
+            samples_max: self.options.samples_max,
             out: Frame::new(left.steps),
         };
         // Where a side is empty nothing matches, and duplicates on the other side do not matter.
@@ -209,6 +210,7 @@ struct Results<'a> {
     /// By the rows of both sides; `None` for a filled one.
     rows: HashMap<(Option<usize>, Option<usize>), usize>,
     by_labels: HashMap<Labels, usize>,
+    samples_max: usize,
     out: Frame,
 }
 
@@ -251,6 +253,10 @@ impl Results<'_> {
         let to = match self.by_labels.get(&labels) {
             Some(&to) => to,
             None => {
+                // Pairs that change from step to step can make more rows than either side has.
+                if self.out.len().saturating_mul(self.out.steps) > self.samples_max {
+                    return Err(EvalError::too_many_samples(self.samples_max));
+                }
                 let to = self.out.push(labels.clone(), false);
                 self.by_labels.insert(labels, to);
                 to

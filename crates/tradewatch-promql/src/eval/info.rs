@@ -106,6 +106,7 @@ impl Evaluator<'_> {
         let mut out = Frame::new(grid.steps);
         for (row, about) in base.rows.iter().enumerate() {
             let candidates = by_signature.get(&signature(&about.labels)).filter(|_| !plain[row]);
+            self.charge(grid.steps)?;
             let mut made: HashMap<Vec<Option<usize>>, Option<usize>> = HashMap::new();
             for step in 0..grid.steps {
                 if !base.is_present(row, step) {
@@ -118,6 +119,7 @@ impl Evaluator<'_> {
                 let to = match made.get(&found) {
                     Some(&to) => to,
                     None => {
+                        self.charge(grid.steps)?;
                         let labels = match found.iter().flatten().next() {
                             None if !plain[row] && !optional => None,
                             _ => Some(joined(&about.labels, infos, &found, data)?),

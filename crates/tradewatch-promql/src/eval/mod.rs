@@ -94,10 +94,7 @@ impl<'a> Evaluator<'a> {
     pub fn charge(&mut self, samples: usize) -> Result<()> {
         self.charged = self.charged.saturating_add(samples);
         if self.charged > self.options.samples_max {
-            return Err(EvalError::limit(format!(
-                "query processing would load more than {} samples into memory in expression evaluation",
-                self.options.samples_max
-            )));
+            return Err(EvalError::too_many_samples(self.options.samples_max));
         }
         self.check_deadline()
     }

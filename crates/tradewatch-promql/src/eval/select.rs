@@ -189,6 +189,7 @@ impl Evaluator<'_> {
                     "subquery has {steps} steps, more than the sample limit"
                 )));
             }
+            self.charge(steps)?;
             let inner = Grid { start, step, steps };
             match self.with_buckets(Buckets::Needed, |e| e.eval(&s.expr, &inner))? {
                 Out::Vector(frame) => series = range_series_of(&frame, &inner),
