@@ -1,8 +1,8 @@
 // What a trading desk glances at: may we trade, are we losing, what do we hold, is anything old, has anybody a duty.
 
 import "../style/desk.css";
-import { useMemo, useState } from "preact/hooks";
-import type { ComponentChildren } from "preact";
+import { createContext, type ComponentChildren } from "preact";
+import { useContext, useMemo, useState } from "preact/hooks";
 import { blocksOf, Timeline, type StateRow } from "../chart/timeline";
 import { latest, unchangedSince } from "../data/frame";
 import { connection, lostSince, marketClock, serverNow } from "../data/live";
@@ -12,7 +12,7 @@ import { formatText, MINUS, toFixed } from "../format/units";
 import type { Override, Panel } from "../grafana/model";
 import { scrapeMs, learnScrapeInterval, type PageContext } from "../panels/context";
 import { DataTable, type TableData } from "../panels/datatable";
-import { PanelFrame, useStale } from "../panels/frame";
+import { PanelFrame, StaleBadge, useStale } from "../panels/frame";
 import { bucketTable, HeatmapView } from "../panels/heatmap";
 import { Spark } from "../chart/spark";
 import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";
@@ -62,6 +62,7 @@ export function DeskPage() {
   return (
     <>
       <PageHead title="Desk" subtitle="trading-platform">
+        <StaleSince source={nowSource} />
         <span class="tabs" role="group" aria-label="Time range">
           {RANGES.map(([label, ms]) => (
             <button key={ms} type="button" aria-pressed={rangeMs === ms} onClick={() => setParams({ range: ms === 900_000 ? null : String(ms) })}>{label}</button>
@@ -79,6 +80,11 @@ export function DeskPage() {
       </div>
     </>
   );
+}
+
+function StaleSince({ source }: { source: Source }) {
+  const since = useStale(source);
+  return since === null ? null : <StaleBadge since={since} />;
 }
 
 function readNow(source: Source): Now {
@@ -99,27 +105,33 @@ function readNow(source: Source): Now {
 }
 
 function Strip({ now, states, pnl }: { now: Now; states: Source; pnl: Source }) {
-  const stale = useStale(now.source);
+  // Session and alerts are told by the monitor itself and are not scraped: they do not age with the samples.
+  const stale = useStale(now.source) !== null;
   return (
-    <section class={`strip ${stale !== null ? "is-stale" : ""}`} aria-label="State of trading">
-      <BreakerTile now={now} states={states} />
-      <ModeTile now={now} />
-      <SessionTile />
-      <PnlTile now={now} source={pnl} />
-      <DrawdownTile now={now} />
-      <ExposureTile now={now} />
-      <OrdersTile now={now} />
-      <AgeTile now={now} />
-      <DutyTile />
-    </section>
+    <Stale.Provider value={stale}>
+      <section class="strip" aria-label="State of trading">
+        <BreakerTile now={now} states={states} />
+        <ModeTile now={now} />
+        <Stale.Provider value={false}><SessionTile /></Stale.Provider>
+        <PnlTile now={now} source={pnl} />
+        <DrawdownTile now={now} />
+        <ExposureTile now={now} />
+        <OrdersTile now={now} />
+        <AgeTile now={now} />
+        <Stale.Provider value={false}><DutyTile /></Stale.Provider>
+      </section>
+    </Stale.Provider>
   );
 }
 
 type Tone = "good" | "bad" | "warn" | "none";
 
+const Stale = createContext(false);
+
 function Tile({ label, tone = "none", children, wide, title }: { label: string; tone?: Tone; children: ComponentChildren; wide?: boolean; title?: string }) {
+  const stale = useContext(Stale);
   return (
-    <div class={`tile tile-${tone} ${wide ? "tile-wide" : ""}`} title={title}>
+    <div class={`tile tile-${tone} ${wide ? "tile-wide" : ""} ${stale ? "is-stale" : ""}`} title={title}>
       <h2>{label}</h2>
       {children}
     </div>

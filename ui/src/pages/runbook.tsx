@@ -8,7 +8,8 @@ import { formatText } from "../format/units";
 import { unitFor } from "../promql/units";
 import { ErrorBox } from "../panels/frame";
 import { Markdown } from "../shell/markdown";
-import { looksLikePromql } from "../promql/highlight";
+import { looksLikePromql, Promql } from "../promql/highlight";
+import { splitQueries } from "../promql/lex";
 import { isOpen, runbookName, useAlerts } from "../data/alerts";
 import { PageHead, State, useTitle } from "./page";
 
@@ -37,6 +38,16 @@ function Answer({ expr }: { expr: string }) {
   );
 }
 
+function Query({ expr }: { expr: string }) {
+  return (
+    <div class="code-block">
+      <pre tabIndex={0} role="region" aria-label="Query"><Promql text={expr} /></pre>
+      <a class="button" href={`/explore?expr=${encodeURIComponent(expr)}`}>Run<span class="sr"> {expr} in Explore</span></a>
+      <Answer expr={expr} />
+    </div>
+  );
+}
+
 export function RunbookPage({ name }: { name: string }) {
   const [text, setText] = useState<string | null>(null);
   const [error, setError] = useState<string | null>(null);
@@ -58,8 +69,7 @@ export function RunbookPage({ name }: { name: string }) {
           <Markdown
             source={text.replace(/^#\s+.+\n/, "")}
             topLevel={1}
-            below={(code) => <Answer expr={code.trim()} />}
-            queryUrl={(code, language) => (language === "promql" || (language === "" && looksLikePromql(code)) ? `/explore?expr=${encodeURIComponent(code.trim())}` : null)}
+            code={(code, language) => (language === "promql" || (language === "" && looksLikePromql(code)) ? splitQueries(code).map((expr) => <Query key={expr} expr={expr} />) : null)}
           />
         </article>
       )}

@@ -69,7 +69,7 @@ export function PanelFrame({ title, description, source, table, exploreUrl, chil
   );
 }
 
-function StaleBadge({ since }: { since: number }) {
+export function StaleBadge({ since }: { since: number }) {
   const now = serverNow.value;
   return (
     <span class="stale-badge" title={`Newest sample ${timeOfDay(since, zone.value || undefined)}, ${age(now - since)} ago`}>

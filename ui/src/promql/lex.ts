@@ -123,3 +123,35 @@ function metricOf(tokens: readonly Token[], bracket: number): string | null {
 function anyMetric(text: string): string | null {
   return lex(text).find((token) => token.kind === "metric")?.text ?? null;
 }
+
+/** A block of code holds one query per line, unless a bracket or an operator says that the next line belongs to it. */
+export function splitQueries(code: string): string[] {
+  const out: string[] = [];
+  let current = "";
+  for (const line of code.split("\n")) {
+    // Empty lines and comments between queries belong to none of them.
+    if ((line.trim() === "" || line.trim().startsWith("#")) && (current === "" || complete(current))) continue;
+    const solid = lex(line).filter((token) => token.kind !== "space" && token.kind !== "comment");
+    const first = solid[0];
+    if (current !== "" && complete(current) && first && !continues(first)) {
+      out.push(current.trim());
+      current = "";
+    }
+    current += (current ? "\n" : "") + line;
+  }
+  if (current.trim()) out.push(current.trim());
+  return out;
+}
+
+const JOINING = new Set(["and", "or", "unless", "atan2", "on", "ignoring", "group_left", "group_right", "offset", "bool", "by", "without"]);
+
+function continues(token: Token): boolean {
+  return token.kind === "operator" || (token.kind === "keyword" && JOINING.has(token.text.toLowerCase())) || (token.kind === "bracket" && ")]}".includes(token.text));
+}
+
+function complete(text: string): boolean {
+  const solid = lex(text).filter((token) => token.kind !== "space" && token.kind !== "comment");
+  const depth = solid.reduce((n, token) => n + (token.kind !== "bracket" ? 0 : "({[".includes(token.text) ? 1 : -1), 0);
+  const last = solid[solid.length - 1];
+  return depth === 0 && last !== undefined && last.kind !== "operator" && !(last.kind === "keyword" && JOINING.has(last.text.toLowerCase()));
+}

@@ -1,7 +1,7 @@
 // The frame around all pages: navigation, connection, age of the data, theme, help.
 
 import { useMemo, useState } from "preact/hooks";
-import { connection, lostSince, marketClock, serverNow } from "../data/live";
+import { connection, lostSince, marketClock, newestSample, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
 import { isOpen, sortAlerts, useAlerts } from "../data/alerts";
 import { PageAge, PageHead } from "../pages/page";
@@ -177,10 +177,13 @@ function MarketChips() {
 
 function LiveState() {
   const state = connection.value;
-  const word = state === "open" ? "live" : state === "lost" ? "no connection" : "connecting";
+  const newest = newestSample.value;
+  const late = state === "open" && newest !== null && serverNow.value - newest > 5000;
+  const word = state === "lost" ? "no connection" : state === "connecting" ? "connecting" : late ? "no new data" : "live";
+  const glyph = state === "lost" ? "✕" : state === "connecting" ? "◌" : late ? "▨" : "●";
   return (
-    <span class={`live live-${state}`} title="Age of the newest sample on this page">
-      <span aria-hidden="true">{state === "open" ? "●" : state === "lost" ? "✕" : "◌"}</span> {word} {state === "open" && <PageAge />}
+    <span class={`live live-${late ? "late" : state}`} title="Age of the newest data on this page">
+      <span aria-hidden="true">{glyph}</span> {word} {state === "open" && <PageAge />}
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // Markdown for runbooks and text panels. It makes elements, never HTML text, so a file cannot bring a script with it.
 
-import type { ComponentChildren } from "preact";
+import { Fragment, type ComponentChildren } from "preact";
 
 type Block =
   | { kind: "heading"; level: number; text: string }
@@ -117,14 +117,12 @@ function cells(line: string): string[] {
 export interface MarkdownOptions {
   /** Headings start at this level: a panel's own heading is above. */
   topLevel?: number;
-  /** A link to run a PromQL block, or null when the block is something else. */
-  queryUrl?: (code: string, language: string) => string | null;
-  /** What stands below a block that has such a link. */
-  below?: (code: string) => ComponentChildren;
+  /** Shows a block of code in another way; null leaves it as it is. */
+  code?: (code: string, language: string) => ComponentChildren | null;
 }
 
-export function Markdown({ source, topLevel = 1, queryUrl, below }: { source: string } & MarkdownOptions) {
-  return <div class="prose">{render(parseMarkdown(source), { topLevel, queryUrl, below })}</div>;
+export function Markdown({ source, topLevel = 1, code }: { source: string } & MarkdownOptions) {
+  return <div class="prose">{render(parseMarkdown(source), { topLevel, code })}</div>;
 }
 
 function render(list: Block[], options: MarkdownOptions): ComponentChildren {
@@ -138,12 +136,11 @@ function render(list: Block[], options: MarkdownOptions): ComponentChildren {
       case "rule": return <hr key={i} />;
       case "quote": return <blockquote key={i}>{render(block.blocks, options)}</blockquote>;
       case "code": {
-        const url = options.queryUrl?.(block.text, block.language) ?? null;
+        const own = options.code?.(block.text, block.language);
+        if (own) return <Fragment key={i}>{own}</Fragment>;
         return (
           <div key={i} class="code-block">
             <pre tabIndex={0} aria-label={block.language || "code"} role="region"><code>{block.text}</code></pre>
-            {url && <a class="button" href={url}>Run<span class="sr"> this query in Explore</span></a>}
-            {url && options.below?.(block.text)}
           </div>
         );
       }

@@ -3,9 +3,9 @@ import { h, render } from "preact";
 import { expect, test } from "vitest";
 import { Markdown, safeUrl } from "../../src/shell/markdown";
 
-function html(source: string, queryUrl?: (code: string) => string | null): string {
+function html(source: string, code?: (code: string, language: string) => unknown): string {
   const host = document.createElement("div");
-  render(h(Markdown, { source, queryUrl }), host);
+  render(h(Markdown, { source, code: code as never }), host);
   return host.querySelector(".prose")!.innerHTML;
 }
 
@@ -38,5 +38,5 @@ test("addresses", () => {
 test("tables, code in lists, queries to run", () => {
   expect(html("| a | b |\n|---|--:|\n| 1 | `x\\|y` |")).toContain('<td class="cell-right"><code>x|y</code></td>');
   expect(html("1. first\n\n   ```\n   ls\n   ```\n2. second")).toContain("<code>ls</code>");
-  expect(html("```promql\nup\n```", (code) => `/explore?expr=${code}`)).toContain('<a class="button" href="/explore?expr=up">Run');
+expect(html("```promql\nup\n```", (code, language) => h("b", null, `${language}: ${code}`))).toBe("<b>promql: up</b>");
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { lex, spotAt } from "../../src/promql/lex";
+import { lex, splitQueries, spotAt } from "../../src/promql/lex";
 import { errorWithCaret, looksLikePromql } from "../../src/promql/highlight";
 
 const kinds = (text: string) => lex(text).filter((t) => t.kind !== "space").map((t) => `${t.kind}:${t.text}`);
@@ -47,3 +47,8 @@ test.each([
   ["hello world", false],
   ["", false],
 ])("%s is a query: %s", (code, expected) => expect(looksLikePromql(code)).toBe(expected));
+
+test("a block of several queries", () => {
+  expect(splitQueries('up{job="x"}\nlast_over_time(open_orders[5m])\n\n# a note\nsum(\n  rate(a_total[5m])\n)\n  / on() sum(b)\n')).toEqual(['up{job="x"}', "last_over_time(open_orders[5m])", "sum(\n  rate(a_total[5m])\n)\n  / on() sum(b)"]);
+  expect(splitQueries("a +\nb\nand on() c\nd")).toEqual(["a +\nb\nand on() c", "d"]);
+});

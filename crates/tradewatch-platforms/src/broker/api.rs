@@ -310,6 +310,9 @@ async fn close_position(
     let held = shared.with_book(|book, _| book.ledger.qty(symbol));
     let qty = match (query.qty, query.percentage) {
         (Some(qty), _) => qty,
+        (None, Some(percentage)) if percentage > Decimal::from_int(100) => {
+            return Err(Refusal::invalid(format!("percentage {percentage} is more than 100")));
+        }
         (None, Some(percentage)) => (held.abs() * percentage).ratio(Decimal::from_int(100)),
         (None, None) => held.abs(),
     };

@@ -98,7 +98,7 @@ impl Chance {
         if self.latency.chance(b.order_latency_tail_share) {
             seconds += self.latency.exponential(b.order_latency_tail_mean);
         }
-        Duration::from_secs_f64(seconds.clamp(0.0, b.order_latency_max.max(0.0)))
+        Duration::from_secs_f64(seconds.clamp(0.0, b.order_latency_max.clamp(0.0, 3600.0)))
     }
 
     /// Time from any other request's arrival to its answer.

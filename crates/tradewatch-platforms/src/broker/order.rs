@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 /// Longest `client_order_id` accepted, as published.
 pub const CLIENT_ORDER_ID_CHARS_MAX: usize = 128;
 
+/// Largest quantity, price and notional of an order: beyond any account, and their products stay exact.
+const FIGURE_MAX: Decimal = Decimal::from_int(1_000_000_000);
+
 /// Buy or sell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,6 +159,17 @@ impl OrderRequest {
             return invalid(format!(
                 "client_order_id must be no more than {CLIENT_ORDER_ID_CHARS_MAX} characters"
             ));
+        }
+        let figures = [
+            ("qty", self.qty),
+            ("notional", self.notional),
+            ("limit_price", self.limit_price),
+            ("stop_price", self.stop_price),
+        ];
+        if let Some((name, _)) =
+            figures.iter().find(|(_, figure)| figure.is_some_and(|value| value > FIGURE_MAX))
+        {
+            return invalid(format!("{name} must be at most {FIGURE_MAX}"));
         }
         self.check_quantity(instrument)?;
         self.check_prices(instrument)?;
@@ -380,6 +394,10 @@ mod tests {
         assert_eq!(check(order("AAPL", json!({"notional": 100}))), "only one of qty or notional is accepted");
         assert_eq!(check(order("AAPL", json!({"qty": "0"}))), "qty must be > 0");
         assert_eq!(check(order("AAPL", json!({"qty": "-3"}))), "qty must be > 0");
+        assert_eq!(
+            check(order("AAPL", json!({"qty": "999999999999999999"}))),
+            "qty must be at most 1000000000"
+        );
         assert_eq!(
             check(order("AAPL", json!({"qty": "0.5", "time_in_force": "gtc"}))),
             "fractional orders must be DAY orders"

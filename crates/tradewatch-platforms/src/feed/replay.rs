@@ -15,6 +15,9 @@ use crate::runtime::clock::{MILLISECOND, SECOND};
 /// Pause between two passes.
 const SEAM: Nanos = 50 * MILLISECOND;
 
+/// Slowest and fastest replay.
+const SPEED: (f64, f64) = (0.001, 1_000.0);
+
 /// The recording of one symbol, played from a start time on, for ever.
 #[derive(Debug)]
 pub struct Replay {
@@ -48,7 +51,7 @@ impl Timeline {
         };
         let origin = received(|r| r.events.first()).into_iter().min().unwrap_or_default();
         let end = received(|r| r.events.last()).into_iter().max().unwrap_or_default();
-        Timeline { start, origin, period: end - origin + SEAM, speed: speed.max(1e-3) }
+        Timeline { start, origin, period: end - origin + SEAM, speed: speed.clamp(SPEED.0, SPEED.1) }
     }
 
     /// Time of the recording's beginning by the recorder's clock.

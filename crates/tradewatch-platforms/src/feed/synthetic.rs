@@ -66,7 +66,7 @@ impl Synthetic {
             market,
             anchor: price,
             mid: price * (0.005 * rng.normal()).exp(),
-            sigma: yearly / YEAR_SECONDS.sqrt() * volatility,
+            sigma: yearly / YEAR_SECONDS.sqrt() * volatility.clamp(0.0, 100.0),
             interval_mean: 1.0 / quotes_per_second.clamp(1.0, 10.0),
             quoted: quote_due,
             quote_due,
@@ -108,7 +108,8 @@ impl Synthetic {
 
     fn walk(&mut self, seconds: f64) {
         let pull = (self.anchor / self.mid).ln() * (1.0 - (-seconds / 50_000.0).exp());
-        self.mid *= (self.sigma * seconds.sqrt() * self.rng.normal() + pull).exp();
+        let moved = self.mid * (self.sigma * seconds.sqrt() * self.rng.normal() + pull).exp();
+        self.mid = moved.clamp(self.anchor / 10.0, self.anchor * 10.0);
     }
 
     fn size(&mut self) -> f64 {

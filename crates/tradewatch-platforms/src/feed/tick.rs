@@ -86,7 +86,7 @@ impl Tick {
     /// The message to send, its stamp moved by `drift`.
     pub fn message(&self, seq: Option<u64>, drift: Nanos) -> Message {
         let symbol = self.instrument.symbol.into();
-        let at = Stamp(self.at + drift);
+        let at = Stamp(self.at.saturating_add(drift));
         let stock = self.instrument.class == AssetClass::UsEquity;
         let text = |value: &'static str| stock.then(|| value.into());
         match self.body {

@@ -1,7 +1,7 @@
 //! Money, prices and quantities without rounding surprises.
 //!
 //! A fixed point of nine decimals in an `i128`: crypto quantities have at most nine, prices at most eight, and
-//! the product of any two values below 10^14 fits. Floats appear only where a chart or a model wants one.
+//! the product of any two values below 10^14 fits; sums and products beyond the range stay at its end. Floats appear only where a chart or a model wants one.
 
 use std::fmt;
 use std::iter::Sum;
@@ -65,7 +65,7 @@ impl Decimal {
 
     /// Without its sign.
     pub fn abs(self) -> Decimal {
-        Decimal(self.0.abs())
+        Decimal(self.0.saturating_abs())
     }
 
     /// Whether it is exactly zero.
@@ -96,7 +96,7 @@ impl Decimal {
 
     /// Divided by `by`, rounded half to even; zero if `by` is zero.
     pub fn ratio(self, by: Decimal) -> Decimal {
-        if by.0 == 0 { Decimal::ZERO } else { Decimal(div_half_even(self.0 * ONE, by.0)) }
+        if by.0 == 0 { Decimal::ZERO } else { Decimal(div_half_even(self.0.saturating_mul(ONE), by.0)) }
     }
 
     /// Whether it is a whole number of `step`.
@@ -109,7 +109,7 @@ impl Decimal {
 fn div_half_even(value: i128, by: i128) -> i128 {
     let (value, by) = if by < 0 { (-value, -by) } else { (value, by) };
     let (quotient, rest) = (value.div_euclid(by), value.rem_euclid(by));
-    let up = match (rest * 2).cmp(&by) {
+    let up = match rest.cmp(&(by - rest)) {
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Greater => true,
         std::cmp::Ordering::Equal => quotient % 2 != 0,
@@ -159,33 +159,33 @@ impl fmt::Display for Decimal {
 impl Add for Decimal {
     type Output = Decimal;
     fn add(self, other: Decimal) -> Decimal {
-        Decimal(self.0 + other.0)
+        Decimal(self.0.saturating_add(other.0))
     }
 }
 
 impl AddAssign for Decimal {
     fn add_assign(&mut self, other: Decimal) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl Sub for Decimal {
     type Output = Decimal;
     fn sub(self, other: Decimal) -> Decimal {
-        Decimal(self.0 - other.0)
+        Decimal(self.0.saturating_sub(other.0))
     }
 }
 
 impl SubAssign for Decimal {
     fn sub_assign(&mut self, other: Decimal) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 
 impl Neg for Decimal {
     type Output = Decimal;
     fn neg(self) -> Decimal {
-        Decimal(-self.0)
+        Decimal(self.0.saturating_neg())
     }
 }
 
@@ -193,7 +193,7 @@ impl std::ops::Mul for Decimal {
     type Output = Decimal;
     /// The product, rounded half to even at nine digits.
     fn mul(self, other: Decimal) -> Decimal {
-        Decimal(div_half_even(self.0 * other.0, ONE))
+        Decimal(div_half_even(self.0.saturating_mul(other.0), ONE))
     }
 }
 
@@ -266,6 +266,15 @@ mod tests {
         assert_eq!(dec("1").ratio(dec("3")).to_string(), "0.333333333");
         assert_eq!(dec("-2").ratio(dec("3")).to_string(), "-0.666666667");
         assert_eq!(dec("5").ratio(Decimal::ZERO), Decimal::ZERO);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_hold() {
+        let huge = dec("999999999999999999");
+        assert!(huge * huge > huge && (-huge * huge).is_negative());
+        let largest = (0..200).fold(huge, |sum, _| sum + sum);
+        assert_eq!(largest + largest, largest, "no overflow, no wrap");
+        assert!(largest.ratio(dec("0.000000001")).is_positive());
     }
 
     #[test]

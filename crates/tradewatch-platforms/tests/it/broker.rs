@@ -68,6 +68,10 @@ fn a_large_order_is_filled_in_parts() {
         let activities = trader.get("/v2/account/activities?activity_types=FILL&direction=asc").await;
         let of = |value: &Value| number(&value["qty"]);
         assert_eq!(activities.as_array().expect("a list").iter().map(of).sum::<f64>(), 1000.0);
+        let template = "/v2/account/activities/{activity_type}";
+        let (_, fills) =
+            trader.call("get", "/v2/account/activities/FILL?direction=asc", template, None).await;
+        assert_eq!(fills, activities);
         let token = text(&activities[0]["id"]);
         let path = format!("/v2/account/activities?direction=asc&page_size=1&page_token={token}");
         assert_eq!(trader.get(&path).await[0], activities[1]);

@@ -290,6 +290,10 @@ fn silence_delay_and_drift_do_what_they_say() {
             _ => 0,
         };
         let ahead = stamp(messages.last().expect("quotes")) - world.clock.now();
+        assert_eq!(
+            world.fault(json!({"kind": "drift", "milliseconds": i64::MAX, "for_seconds": 5})).await,
+            200
+        );
         assert!((-59 * SECOND..-58 * SECOND).contains(&ahead), "{ahead}");
     });
 }

@@ -86,7 +86,9 @@ fn matches(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
                 }
                 true
             }
-            "anyOf" => {
+            // The one use of oneOf lists two activity schemas without required fields: Alpaca's own answers fit
+            // both, so it is read as anyOf.
+            "anyOf" | "oneOf" => {
                 wanted.as_array().expect("a list").iter().any(|schema| matches(schema, value, at).is_ok())
             }
             "nullable" | "x-examples" => true,

@@ -176,7 +176,7 @@ impl Evaluator<'_> {
             }
             return Ok(Out::Vector(frame));
         };
-        self.map_floats(arg, grid, |_, value| part(&Civil::of(value as i64)) as f64)
+        self.map_floats(arg, grid, |_, value| part(&Civil::of(whole_seconds(value))) as f64)
     }
 }
 
@@ -189,6 +189,23 @@ fn go_max(x: f64, y: f64) -> f64 {
     if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }
 }
 
+/// The logarithm by way of the exponent, as Go computes it, so that the last digit agrees with Prometheus.
+fn log2(value: f64) -> f64 {
+    if value <= 0.0 || !value.is_finite() {
+        return value.log2();
+    }
+    // Numbers below the normal ones are scaled up first.
+    let (scaled, shift) = if value < f64::MIN_POSITIVE { (value * 2f64.powi(54), 54) } else { (value, 0) };
+    let exponent = ((scaled.to_bits() >> 52) as i64 - 1022 - shift) as f64;
+    let fraction = f64::from_bits((scaled.to_bits() & !(0x7ff << 52)) | (1022 << 52));
+    if fraction == 0.5 { exponent - 1.0 } else { fraction.ln() * (1.0 / std::f64::consts::LN_2) + exponent }
+}
+
+/// A sample value as seconds. What is no such number becomes the least one, as in Go.
+fn whole_seconds(value: f64) -> i64 {
+    if value >= -(2f64.powi(63)) && value < 2f64.powi(63) { value as i64 } else { i64::MIN }
+}
+
 fn float_function(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
@@ -197,8 +214,8 @@ fn float_function(name: &str) -> Option<fn(f64) -> f64> {
         "exp" => f64::exp,
         "sqrt" => f64::sqrt,
         "ln" => f64::ln,
-        "log2" => f64::log2,
-        "log10" => f64::log10,
+        "log2" => log2,
+        "log10" => |v| log2(v) * (std::f64::consts::LN_2 / std::f64::consts::LN_10),
         "sin" => f64::sin,
         "cos" => f64::cos,
         "tan" => f64::tan,
@@ -250,9 +267,12 @@ struct Civil {
 }
 
 impl Civil {
-    /// From seconds since the Unix epoch; the proleptic Gregorian calendar without end.
+    /// From seconds since the Unix epoch, in the proleptic Gregorian calendar. Go counts seconds from a year far in the
+    /// past without a sign, so what lies before that comes out at the far end.
     fn of(seconds: i64) -> Civil {
-        let days = seconds.div_euclid(86_400);
+        const EPOCH: u64 = 9_223_372_028_715_321_600;
+        let seconds = i128::from((seconds as u64).wrapping_add(EPOCH)) - i128::from(EPOCH);
+        let days = seconds.div_euclid(86_400) as i64;
         // Years begin in March here, so that the leap day is the last of its year.
         let since = days + 719_468;
         let (era, day_of_era) = (since.div_euclid(146_097), since.rem_euclid(146_097));
@@ -262,7 +282,7 @@ impl Civil {
         let day = day_of_year - (153 * month_index + 2) / 5 + 1;
         let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        Civil { days, second_of_day: seconds.rem_euclid(86_400), year, month, day }
+        Civil { days, second_of_day: seconds.rem_euclid(86_400) as i64, year, month, day }
     }
 
     fn days_in_month(&self) -> i64 {

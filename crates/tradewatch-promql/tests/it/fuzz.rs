@@ -151,3 +151,48 @@ fn mangled_queries_never_panic() {
         assert!(result.is_ok(), "seed {}: {query:?}", seed.wrapping_add(round));
     }
 }
+
+#[test]
+fn mangled_series_never_panic() {
+    let lines = [
+        "up{job=\"x\"} 1 2+3x2 _ _x3 stale -1-2x4 NaN +Inf -Inf 1e-3",
+        "h {{schema:0 sum:3 count:22 z_bucket:1 z_bucket_w:0.01 offset:-3 buckets:[5 10 7] n_buckets:[1]}}+{{count:1}}x5",
+        "{\"a.b\", c='d'} {{schema:-53 custom_values:[1 2] buckets:[1 2 3] counter_reset_hint:gauge}}x2",
+    ];
+    let pieces = [
+        "{{",
+        "}}",
+        "x",
+        "_",
+        "stale",
+        "+",
+        "-",
+        ":",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "1e999",
+        "x99999999999",
+        " ",
+        "µ",
+        "NaN",
+        "0x1",
+    ];
+    for round in 0..setting("TRADEWATCH_FUZZ_ROUNDS", 2_000) {
+        let mut random = Random(setting("TRADEWATCH_FUZZ_SEED", 1).wrapping_add(round));
+        let mut text: Vec<char> = lines[random.below(lines.len())].chars().collect();
+        for _ in 0..=random.below(5) {
+            let at = random.below(text.len() + 1);
+            let end = (at + random.below(6)).min(text.len());
+            let piece = if random.below(3) == 0 { "" } else { pieces[random.below(pieces.len())] };
+            text.splice(at..end, piece.chars());
+        }
+        let line: String = text.into_iter().collect();
+        if let Ok((labels, points)) = tradewatch_promql::series::parse_series(&line) {
+            assert!(labels.len() < 10 && points.len() < 1_100_000, "{line}");
+        }
+    }
+}

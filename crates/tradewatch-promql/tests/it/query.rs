@@ -199,3 +199,33 @@ fn names_go_early_or_late() {
     "#]]
     .assert_eq(&instant(&db, "rate(a_total[1m]) > ignoring(x) rate(b_total[1m]) * 0", 100));
 }
+
+#[test]
+fn numbers_agree_with_prometheus_to_the_last_digit() {
+    // Checked against Prometheus 3.5.3.
+    let db = store(10, "x 1");
+    expect![[r#"
+        {} 2.9999999999999996
+    "#]]
+    .assert_eq(&instant(&db, "log10(vector(1000))", 0));
+    expect![[r#"
+        {} 1.5849625007211563
+    "#]]
+    .assert_eq(&instant(&db, "log2(vector(3))", 0));
+    expect![[r#"
+        {} -1071
+    "#]]
+    .assert_eq(&instant(&db, "log2(vector(5e-324)) + log2(vector(8))", 0));
+    expect![[r#"
+        {} 292277026596
+    "#]]
+    .assert_eq(&instant(&db, "year(vector(NaN))", 0));
+    expect![[r#"
+        {} 339
+    "#]]
+    .assert_eq(&instant(&db, "day_of_year(vector(Inf))", 0));
+    expect![[r#"
+        {} -1168
+    "#]]
+    .assert_eq(&instant(&db, "year(vector(-1e11)) + day_of_month(vector(-1))", 0));
+}

@@ -225,6 +225,7 @@ fn platform_config(args: &DemoArgs, folders: &Folders, market_clock: MarketClock
     config.market_clock = market_clock;
     config.model_path = folders.model.clone();
     config.feed.speed = args.speed;
+    config.broker.state_path = Some(folders.data.join("broker.db"));
     config.database.url = args.database_url.clone().unwrap_or_else(|| format!("sqlite:{}", folders.database.display()));
     config.redis_url = args.redis_url.clone().unwrap_or_default();
     config

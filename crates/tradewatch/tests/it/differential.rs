@@ -141,7 +141,8 @@ async fn prometheus_and_we_agree_on_every_panel_and_rule() {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let end_ms = now_ms - 30_000 - now_ms % 1000;
     let start_ms = end_ms - RECORDED.as_millis() as i64;
-    let body = crate::recording::body(RECORDED, start_ms, stamp);
+    // The recording has a runtime of its own, on virtual time.
+    let body = tokio::task::spawn_blocking(move || crate::recording::body(RECORDED, start_ms, stamp)).await.unwrap();
     let target = replay_target(body).await;
     let folder = TempDir::new().unwrap();
 

@@ -75,6 +75,11 @@ impl Demo {
         self.get(&format!("/api/v1/query?query={}", encode(expr))).await.map(|mut answer| answer["data"].take())
     }
 
+    /// The `data` of an instant query about another time.
+    pub async fn query_at(&self, expr: &str, at: f64) -> Option<Value> {
+        self.get(&format!("/api/v1/query?query={}&time={at}", encode(expr))).await.map(|mut answer| answer["data"].take())
+    }
+
     pub async fn get(&self, path: &str) -> Option<Value> {
         let answer = client().get(&format!("http://{}{path}", self.monitor())).await.ok()?;
         answer.json().ok()
