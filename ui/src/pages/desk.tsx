@@ -5,12 +5,12 @@ import { createContext, type ComponentChildren } from "preact";
 import { useContext, useMemo, useState } from "preact/hooks";
 import { blocksOf, Timeline, type StateRow } from "../chart/timeline";
 import { latest, unchangedSince } from "../data/frame";
-import { connection, lostSince, marketClock, serverNow } from "../data/live";
+import { connection, lostSince, marketClock, scrapeMs, serverNow } from "../data/live";
 import { liveWindow, useSource, type Source } from "../data/source";
 import { age, countdown, promDuration, rateInterval, sinceText, stepFor } from "../format/time";
 import { formatText, MINUS, toFixed } from "../format/units";
 import type { Override, Panel } from "../grafana/model";
-import { scrapeMs, learnScrapeInterval, type PageContext } from "../panels/context";
+import { learnScrapeInterval, type PageContext } from "../panels/context";
 import { DataTable, type TableData } from "../panels/datatable";
 import { PanelFrame, StaleBadge, useStale } from "../panels/frame";
 import { bucketTable, HeatmapView } from "../panels/heatmap";
@@ -505,7 +505,7 @@ function Positions({ now }: { now: Now }) {
   return (
     <div class="desk-positions">
       <PanelFrame title="Positions" source={now.source}>
-        {symbols.length === 0 ? <div class={`no-data ${now.source.ready ? "" : "is-loading"}`}>{now.source.ready ? "No position has been reported" : "waiting for data"}</div> : <DataTable data={data} caption="Positions" />}
+        {symbols.length === 0 ? <div class={`no-data ${now.source.ready ? "" : "is-loading"}`}>{now.source.ready ? "No sample of any position now" : "waiting for data"}</div> : <DataTable data={data} caption="Positions" />}
       </PanelFrame>
     </div>
   );
