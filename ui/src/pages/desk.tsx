@@ -19,12 +19,12 @@ import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";
 import { color } from "../chart/palette";
 import { zone } from "../shell/settings";
 import { useEffect } from "preact/hooks";
-import { isOpen, severityRank, sortAlerts, useAlerts } from "../data/alerts";
+import { isOpen, muted, severityRank, sortAlerts, useAlerts } from "../data/alerts";
 import { useClosed, useNotes } from "./backdrop";
 import { nextChange, SHADED_MIC, useSessions } from "../data/sessions";
 import { NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
 import { PageHead, Sign, State, useTitle } from "./page";
-import { instant, list } from "../data/api";
+import { instant } from "../data/api";
 import { param, search, setParams } from "../shell/router";
 
 const RANGES: readonly (readonly [label: string, ms: number])[] = [
@@ -293,7 +293,7 @@ function DutyTile() {
   const alerts = useAlerts();
   if (alerts === null) return <Tile label="Alerts to take" tone="warn"><span class="tile-absent">not known</span></Tile>;
   const firing = alerts.filter((alert) => alert.state === "firing");
-  const open = firing.filter((alert) => !alert.acknowledged && list(alert.silenced_by).length === 0 && list(alert.inhibited_by).length === 0);
+  const open = firing.filter((alert) => !alert.acknowledged && !muted(alert));
   const tone: Tone = open.some((alert) => severityRank(alert.severity) <= 2) ? "bad" : open.length ? "warn" : lostSince.value !== null ? "warn" : "good";
   return (
     <Tile label="Alerts to take" tone={tone}>
@@ -531,7 +531,7 @@ function AlertPanel() {
             {open.map((alert) => {
               const since = instant(alert.since) ?? instant(alert.active_at);
               return (
-                <li key={alert.fingerprint} class={`mini-alert mini-${alert.state} ${list(alert.inhibited_by).length || list(alert.silenced_by).length ? "is-quiet" : ""}`}>
+                <li key={alert.fingerprint} class={`mini-alert mini-${alert.state} ${muted(alert) ? "is-quiet" : ""}`}>
                   <State tone={alert.state === "firing" ? "bad" : "warn"}>{alert.severity}</State>
                   <a href={`/alerts?q=${encodeURIComponent(alert.name)}`}>{alert.name}</a>
                   <span class="mini-text">{alert.annotations["summary"] ?? ""}</span>
