@@ -39,7 +39,7 @@ export function isOpen(alert: Alert): boolean {
 }
 
 export function muted(alert: Alert): boolean {
-  return list(alert.silenced_by).length > 0 || list(alert.inhibited_by).length > 0;
+  return list(alert.silenced_by).length > 0 || list(alert.inhibited_by).length > 0 || list(alert.muted_by).length > 0;
 }
 
 /** Firing before pending before resolved; of the firing those that nobody has seen first; then by severity and age. */

@@ -96,6 +96,8 @@ export interface Alert {
   acknowledged: { by: string; at: number | string } | null;
   silenced_by: string[] | string | null;
   inhibited_by: string[] | string | null;
+  /** A time interval of the route that keeps it quiet now. */
+  muted_by?: string[] | string | null;
   runbook: string | null;
   last_notified: number | string | null;
   resolved_at?: number | string | null;

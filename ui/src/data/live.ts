@@ -58,9 +58,15 @@ export class Subscription {
   }
 }
 
-/** Data are old when two columns in a row are missing, and never before five seconds: a slow scrape is not an outage. */
+/** The shortest scrape interval of any target: what Grafana calls the data source's interval. */
+export const scrapeMs = signal(1000);
+
+/**
+ * When a column of that step is old. A column is called after the beginning of its step and a scrape may be missed once,
+ * so a living series is never older than its step and two scrapes; some seconds are for a slow target.
+ */
 export function staleAfter(stepMs: number): number {
-  return Math.max(5000, 2 * stepMs);
+  return stepMs + 2 * scrapeMs.peek() + 3000;
 }
 
 const BACKOFF_FIRST_MS = 250;

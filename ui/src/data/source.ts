@@ -40,8 +40,6 @@ export class Source {
   private abort: AbortController | null = null;
   private timer: ReturnType<typeof setInterval> | undefined;
   private opened = false;
-  /** When the last pushed frame came, on the server's clock. */
-  private heard = 0;
   private shown = false;
 
   constructor(specs: readonly QuerySpec[], window: Window) {
@@ -73,9 +71,7 @@ export class Source {
     if (!this.window.live || !this.states.some((state) => state.ready)) return null;
     const newest = this.newest;
     if (newest === null) return null;
-    // A column is called after the beginning of its step, and its value is renewed until the step is over.
-    const heard = Math.max(newest, this.heard);
-    return now - heard > staleAfter(this.stepMs) ? newest : null;
+    return now - newest > staleAfter(this.stepMs) ? newest : null;
   }
 
   /** The range that a chart of these data shows. */
@@ -114,7 +110,6 @@ export class Source {
       const rangeMs = this.window.to - this.window.from;
       const { expr, stepMs, instant } = state.spec;
       const { subscription, release } = live.subscribe({ expr, rangeMs, stepMs, instant }, (from) => {
-        this.heard = Math.max(this.heard, from.receivedAt);
         state.ready = from.ready;
         state.error = from.error;
         state.warnings = from.buffer.warnings;

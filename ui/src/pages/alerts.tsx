@@ -199,7 +199,8 @@ function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: bool
   const ackAt = alert.acknowledged ? instant(alert.acknowledged.at) : null;
   const notified = instant(alert.last_notified);
   const value = alert.value === null ? NaN : Number(alert.value);
-  const quiet = alert.state === "resolved" || silenced.length > 0 || inhibited.length > 0;
+  const mutedBy = list(alert.muted_by);
+  const quiet = alert.state === "resolved" || silenced.length > 0 || inhibited.length > 0 || mutedBy.length > 0;
   return (
     <li id={`alert-${alert.fingerprint}`} class={`alert alert-${alert.state} sev-${severityRank(alert.severity) <= 1 ? "critical" : severityRank(alert.severity) === 2 ? "high" : "other"} ${quiet ? "is-quiet" : ""} ${selected ? "is-selected" : ""}`} aria-current={selected ? "true" : undefined} onClick={onSelect}>
       <div class="alert-side">
@@ -211,6 +212,7 @@ function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: bool
           {alert.name}
           {alert.acknowledged && <span class="badge">acknowledged by {alert.acknowledged.by}{ackAt ? ` ${sinceText(ackAt, now, zoneId)}` : ""}</span>}
           {silenced.length > 0 && <span class="badge">silenced</span>}
+          {mutedBy.length > 0 && <span class="badge">muted by {mutedBy.join(", ")}</span>}
           {inhibited.length > 0 && <span class="badge">held back by {inhibited.join(", ")}</span>}
         </h2>
         <p class="alert-summary">{alert.annotations["summary"] ?? "The rule has no summary."}</p>

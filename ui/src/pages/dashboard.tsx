@@ -3,13 +3,13 @@
 import "../style/dashboards.css";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getJson } from "../data/api";
-import { dashboardsChanged, serverNow } from "../data/live";
+import { dashboardsChanged, scrapeMs, serverNow } from "../data/live";
 import type { Window } from "../data/source";
 import { resolve, type TimeRange } from "../format/time";
 import { parseDashboard } from "../grafana/parse";
 import type { Dashboard, Panel } from "../grafana/model";
 import { ALL, interpolate, loadVariables, select, valuesOf, type Values, type VariableState } from "../grafana/variables";
-import { learnScrapeInterval, scrapeMs, titleOf, type PageContext } from "../panels/context";
+import { learnScrapeInterval, titleOf, type PageContext } from "../panels/context";
 import { ErrorBox } from "../panels/frame";
 import { PanelView } from "../panels/panel";
 import { param, search, setParams } from "../shell/router";

@@ -5,12 +5,12 @@ import { createContext, type ComponentChildren } from "preact";
 import { useContext, useMemo, useState } from "preact/hooks";
 import { blocksOf, Timeline, type StateRow } from "../chart/timeline";
 import { latest, unchangedSince } from "../data/frame";
-import { connection, lostSince, marketClock, serverNow } from "../data/live";
+import { connection, lostSince, marketClock, scrapeMs, serverNow } from "../data/live";
 import { liveWindow, useSource, type Source } from "../data/source";
 import { age, countdown, promDuration, rateInterval, sinceText, stepFor } from "../format/time";
 import { formatText, MINUS, toFixed } from "../format/units";
 import type { Override, Panel } from "../grafana/model";
-import { scrapeMs, learnScrapeInterval, type PageContext } from "../panels/context";
+import { learnScrapeInterval, type PageContext } from "../panels/context";
 import { DataTable, type TableData } from "../panels/datatable";
 import { PanelFrame, StaleBadge, useStale } from "../panels/frame";
 import { bucketTable, HeatmapView } from "../panels/heatmap";
@@ -19,12 +19,12 @@ import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";
 import { color } from "../chart/palette";
 import { zone } from "../shell/settings";
 import { useEffect } from "preact/hooks";
-import { isOpen, severityRank, sortAlerts, useAlerts } from "../data/alerts";
+import { isOpen, muted, severityRank, sortAlerts, useAlerts } from "../data/alerts";
 import { useClosed, useNotes } from "./backdrop";
 import { nextChange, SHADED_MIC, useSessions } from "../data/sessions";
 import { NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
 import { PageHead, Sign, State, useTitle } from "./page";
-import { instant, list } from "../data/api";
+import { instant } from "../data/api";
 import { param, search, setParams } from "../shell/router";
 
 const RANGES: readonly (readonly [label: string, ms: number])[] = [
@@ -293,7 +293,7 @@ function DutyTile() {
   const alerts = useAlerts();
   if (alerts === null) return <Tile label="Alerts to take" tone="warn"><span class="tile-absent">not known</span></Tile>;
   const firing = alerts.filter((alert) => alert.state === "firing");
-  const open = firing.filter((alert) => !alert.acknowledged && list(alert.silenced_by).length === 0 && list(alert.inhibited_by).length === 0);
+  const open = firing.filter((alert) => !alert.acknowledged && !muted(alert));
   const tone: Tone = open.some((alert) => severityRank(alert.severity) <= 2) ? "bad" : open.length ? "warn" : lostSince.value !== null ? "warn" : "good";
   return (
     <Tile label="Alerts to take" tone={tone}>
@@ -505,7 +505,7 @@ function Positions({ now }: { now: Now }) {
   return (
     <div class="desk-positions">
       <PanelFrame title="Positions" source={now.source}>
-        {symbols.length === 0 ? <div class={`no-data ${now.source.ready ? "" : "is-loading"}`}>{now.source.ready ? "No position has been reported" : "waiting for data"}</div> : <DataTable data={data} caption="Positions" />}
+        {symbols.length === 0 ? <div class={`no-data ${now.source.ready ? "" : "is-loading"}`}>{now.source.ready ? "No sample of any position now" : "waiting for data"}</div> : <DataTable data={data} caption="Positions" />}
       </PanelFrame>
     </div>
   );
@@ -531,7 +531,7 @@ function AlertPanel() {
             {open.map((alert) => {
               const since = instant(alert.since) ?? instant(alert.active_at);
               return (
-                <li key={alert.fingerprint} class={`mini-alert mini-${alert.state} ${list(alert.inhibited_by).length || list(alert.silenced_by).length ? "is-quiet" : ""}`}>
+                <li key={alert.fingerprint} class={`mini-alert mini-${alert.state} ${muted(alert) ? "is-quiet" : ""}`}>
                   <State tone={alert.state === "firing" ? "bad" : "warn"}>{alert.severity}</State>
                   <a href={`/alerts?q=${encodeURIComponent(alert.name)}`}>{alert.name}</a>
                   <span class="mini-text">{alert.annotations["summary"] ?? ""}</span>

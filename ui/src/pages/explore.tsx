@@ -2,12 +2,12 @@
 
 import "../style/explore.css";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { serverNow } from "../data/live";
+import { scrapeMs, serverNow } from "../data/live";
 import { useSource, type Window } from "../data/source";
 import { resolve, rateInterval, stepFor, type TimeRange } from "../format/time";
 import type { Panel } from "../grafana/model";
 import { interpolate } from "../grafana/interpolate";
-import { learnScrapeInterval, scrapeMs, type PageContext } from "../panels/context";
+import { learnScrapeInterval, type PageContext } from "../panels/context";
 import { PanelFrame } from "../panels/frame";
 import { TablePanel } from "../panels/table";
 import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";

@@ -1,6 +1,6 @@
 // What every panel of a page shares: the window, the variables, what is drawn behind the charts.
 
-import { signal } from "@preact/signals";
+import { scrapeMs } from "../data/live";
 import { prom, type Target as ScrapeTarget } from "../data/api";
 import type { QuerySpec, Source, Window } from "../data/source";
 import type { Span } from "../chart/timechart";
@@ -18,9 +18,6 @@ export interface PageContext {
   notes: Span[];
   onZoom: (from: number, to: number) => void;
 }
-
-/** The shortest scrape interval of any target: what Grafana calls the data source's interval. */
-export const scrapeMs = signal(1000);
 
 export async function learnScrapeInterval(): Promise<void> {
   try {

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { lostSince, serverNow } from "../data/live";
+import { connection, lostSince, newestSample, serverNow } from "../data/live";
 import type { Source } from "../data/source";
 import { age, sinceText, timeOfDay } from "../format/time";
 import { zone } from "../shell/settings";
@@ -69,11 +69,13 @@ export function PanelFrame({ title, description, source, table, exploreUrl, chil
   );
 }
 
+/** The monitor may push and only this query have nothing new: then the line is alive and the source of the samples is not. */
 export function StaleBadge({ since }: { since: number }) {
   const now = serverNow.value;
+  const alive = connection.value === "open" && now - (newestSample.value ?? 0) < 5000;
   return (
     <span class="stale-badge" title={`Newest sample ${timeOfDay(since, zone.value || undefined)}, ${age(now - since)} ago`}>
-      <span aria-hidden="true">▨</span> stale since {sinceText(since, now, zone.value || undefined)}
+      <span aria-hidden="true">▨</span> {alive ? "no sample since" : "stale since"} {sinceText(since, now, zone.value || undefined)}
     </span>
   );
 }

@@ -42,7 +42,7 @@ export function readings(panel: Panel, source: Source, page: PageContext): Readi
       let i = data.values.length - 1;
       while (i >= 0 && Number.isNaN(data.values[i]!)) i -= 1;
       const at = data.t[i]!;
-      if ((source.newest ?? now) - at > staleAfter(source.stepMs)) staleSince = at;
+      if (now - at > staleAfter(source.stepMs)) staleSince = at;
     }
     const min = data.field.config.min ?? spread.min;
     const max = data.field.config.max ?? spread.max;
@@ -68,6 +68,8 @@ function dataRange(all: readonly FieldData[]): { min: number; max: number } {
 export function StatPanel({ panel, source, page }: { panel: Panel; source: Source; page: PageContext }) {
   source.version.value;
   theme.value;
+  // A value that nobody renews has to turn grey without any frame.
+  if (source.window.live) serverNow.value;
   const all = readings(panel, source, page);
   if (!source.ready) return <Loading />;
   if (all.length === 0) return <NoData text={panel.fieldConfig.defaults.noValue} />;
@@ -122,6 +124,8 @@ const SWEEP = 240;
 export function GaugePanel({ panel, source, page }: { panel: Panel; source: Source; page: PageContext }) {
   source.version.value;
   theme.value;
+  // A value that nobody renews has to turn grey without any frame.
+  if (source.window.live) serverNow.value;
   const all = readings(panel, source, page);
   if (!source.ready) return <Loading />;
   if (all.length === 0) return <NoData text={panel.fieldConfig.defaults.noValue} />;
@@ -179,6 +183,8 @@ function GaugeArc({ reading }: { reading: Reading }) {
 export function BarGaugePanel({ panel, source, page }: { panel: Panel; source: Source; page: PageContext }) {
   source.version.value;
   theme.value;
+  // A value that nobody renews has to turn grey without any frame.
+  if (source.window.live) serverNow.value;
   const all = readings(panel, source, page);
   if (!source.ready) return <Loading />;
   if (all.length === 0) return <NoData text={panel.fieldConfig.defaults.noValue} />;

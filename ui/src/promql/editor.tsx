@@ -147,10 +147,10 @@ export function Editor({ value, onChange, onRun, label, autofocus = false }: { v
     onChange(next);
     setChoices([]);
     const caret = spot.from + choice.text.length + (tail ? tail.length - 1 : 0) + (spot.where === "value" ? 1 : 0);
-    requestAnimationFrame(() => {
-      element.focus();
-      element.setSelectionRange(caret, caret);
-    });
+    // At once: the next key must not land where the cursor was before.
+    element.value = next;
+    element.focus();
+    element.setSelectionRange(caret, caret);
   };
 
   return (

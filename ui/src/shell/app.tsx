@@ -3,7 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { connection, lostSince, marketClock, newestSample, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
-import { isOpen, sortAlerts, useAlerts } from "../data/alerts";
+import { isOpen, muted, sortAlerts, useAlerts } from "../data/alerts";
 import { PageAge, PageHead } from "../pages/page";
 import { announcement, toasts } from "./announce";
 import { pendingKey, useKeys, type Binding } from "./keys";
@@ -121,7 +121,7 @@ function Header({ onHelp }: { onHelp: () => void }) {
   const alerts = useAlerts();
   const open = sortAlerts(alerts ?? []).filter(isOpen);
   const firing = open.filter((alert) => alert.state === "firing");
-  const fresh = firing.filter((alert) => !alert.acknowledged);
+  const fresh = firing.filter((alert) => !alert.acknowledged && !muted(alert));
   return (
     <header class="top">
       <a class="brand" href="/desk" aria-label="tradewatch, desk">

@@ -52,6 +52,7 @@ afterAll(async () => {
 
 afterEach(async () => {
   fixture.faults.silent = false;
+  fixture.faults.gatewayDown = false;
   await context?.close();
 });
 
@@ -299,6 +300,17 @@ describe("what is old never looks calm", () => {
     await page.locator(".desk-flow .stale-badge").getByText(/stale since \d\d:\d\d:\d\d/).waitFor({ timeout: 20_000 });
     fixture.faults.silent = false;
     await until("it is fresh again", async () => (await page.locator(".is-stale").count()) === 0);
+  });
+
+  test("a dead service: no sample, and its last values are grey on a page that is opened later", async () => {
+    fixture.faults.gatewayDown = Date.now() - 30_000;
+    const page = await open("/desk");
+    await ready(page, ".desk-states .block");
+    await page.locator(".tile", { hasText: "Circuit breaker" }).getByText("no sample").waitFor();
+    expect(await page.locator(".tile", { hasText: "P&L" }).innerText()).not.toMatch(/\$/);
+    await page.goto(`${fixture.url}/dashboards/every-panel`);
+    await page.locator(".stat.is-stale").getByText(/no sample since \d\d:\d\d:\d\d/).waitFor({ timeout: 20_000 });
+    await page.locator(".panel.is-stale", { hasText: "P&L" }).waitFor();
   });
 
   test("no connection: said at once, retried by itself", async () => {

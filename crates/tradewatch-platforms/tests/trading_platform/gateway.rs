@@ -284,6 +284,21 @@ async fn too_many_broker_errors_and_losses_trip_the_breaker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn limits_are_tightened_while_trading_and_never_loosened() {
+    let stage = stage().await;
+    let limits = "/api/v1/limits";
+    let (status, answer) = stage.post(ExecutionGateway, limits, &json!({"gross_exposure": "1000"})).await;
+    assert_eq!((status, stage.gateway("exposure_limit_dollars")), (200, 1_000.0), "{answer}");
+    let (_, answer) = stage.order(&buy("AAPL", "10", "m")).await;
+    assert_eq!(answer["reason"], "notional_limit", "{answer}");
+    let (status, answer) = stage.post(ExecutionGateway, limits, &json!({"daily_loss": "5000.01"})).await;
+    assert_eq!((status, stage.gateway("daily_loss_limit_dollars")), (422, 5_000.0), "{answer}");
+    stage.post(ExecutionGateway, limits, &json!({})).await;
+    let (status, answer) = stage.order(&buy("AAPL", "10", "m2")).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_database_nothing_is_sent_and_nothing_is_lost() {
     let stage = stage().await;
     stage.platform.lock_database(true).expect("free");

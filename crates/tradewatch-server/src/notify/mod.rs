@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
-use tradewatch_alert::Alert;
 use tradewatch_alert::notify::{self as machine, Change, Delivery, Failure};
 use tradewatch_alert::route;
+use tradewatch_alert::{Alert, Fingerprint};
 use tradewatch_tsdb::Timestamp;
 
 use crate::clock;
@@ -46,7 +46,11 @@ pub struct Notifier {
     outside: Mutex<outside::Running>,
     context: send::Context,
     folder: PathBuf,
+    held_back: Mutex<Option<(Instant, HeldBack)>>,
 }
+
+/// Names of alerts that an alert holds back.
+type HeldBack = Arc<HashMap<Fingerprint, Vec<String>>>;
 
 struct State {
     machine: machine::Notifier,
@@ -102,6 +106,7 @@ impl Notifier {
                 mics: options.mics.clone(),
             },
             folder,
+            held_back: Mutex::default(),
         }))
     }
 
@@ -203,7 +208,7 @@ impl Notifier {
         let now = clock::now();
         let deliveries = state.machine.poll(now);
         let held_back =
-            if deliveries.is_empty() { HashMap::new() } else { send::held_back(&state.machine, now) };
+            if deliveries.is_empty() { Arc::default() } else { self.held_back(&state.machine, now) };
         // Before it is sent, it is written down.
         state.write_down();
         drop(state);
@@ -211,6 +216,20 @@ impl Notifier {
             let names = send::names_held_back(&delivery, &held_back);
             tokio::spawn(self.clone().deliver(delivery, names));
         }
+    }
+
+    /// Which alerts hold back which; in a storm, where that takes long, as it was a little while ago.
+    fn held_back(&self, machine: &machine::Notifier, now: Timestamp) -> HeldBack {
+        let mut known = self.held_back.lock().expect("no panic while held back is locked");
+        if let Some((until, names)) = &*known
+            && *until > Instant::now()
+        {
+            return names.clone();
+        }
+        let began = Instant::now();
+        let names: HeldBack = Arc::new(send::held_back(machine, now));
+        *known = Some((Instant::now() + began.elapsed() * 50, names.clone()));
+        names
     }
 
     async fn deliver(self: Arc<Self>, delivery: Delivery, held_back: Vec<String>) {

@@ -27,6 +27,8 @@ use crate::options::TerminalHook;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Biggest answer of a receiver that is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// In a storm bigger than this a text does not name what it holds back.
+const HELD_BACK_ALERTS_MAX: usize = 500;
 /// Answer text that goes into the ledger.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -242,6 +244,9 @@ fn phone_text(delivery: &Delivery, context: &Context, held_back: Vec<String>) ->
 /// Which alerts hold back which others, by name.
 pub fn held_back(machine: &Notifier, now: Timestamp) -> HashMap<Fingerprint, Vec<String>> {
     let mut by_source: HashMap<Fingerprint, Vec<String>> = HashMap::new();
+    if machine.groups().iter().map(|group| group.alerts.len()).sum::<usize>() > HELD_BACK_ALERTS_MAX {
+        return by_source;
+    }
     for view in machine.alerts(now) {
         if let Some(source) = view.inhibited_by.filter(|_| view.firing) {
             by_source.entry(source).or_default().push(view.alert.name().to_owned());

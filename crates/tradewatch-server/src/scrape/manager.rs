@@ -84,7 +84,11 @@ impl Manager {
     pub fn sync(&self, discovered: Discovered) -> Vec<String> {
         let mut errors = discovered.errors;
         let mut state = self.state.lock().expect("no panic while targets are locked");
-        let mut before = std::mem::take(&mut state.running);
+        // One job may hold thousands of targets: what goes on is found by its key.
+        let key = |spec: &TargetSpec| (spec.pool.clone(), spec.url.clone(), spec.labels().clone());
+        let before = std::mem::take(&mut state.running);
+        let mut before: HashMap<_, Running> =
+            before.into_iter().map(|running| (key(&running.target.spec), running)).collect();
         let mut clients = HashMap::new();
         let mut starts = Vec::new();
         for spec in discovered.targets {
@@ -107,14 +111,19 @@ impl Manager {
                     client
                 }
             };
-            match before.iter().position(|running| running.target.spec == spec) {
-                Some(at) => state.running.push(before.swap_remove(at)),
+            let known = key(&spec);
+            match before.remove(&known) {
+                Some(running) if running.target.spec == spec => state.running.push(running),
+                Some(changed) => {
+                    before.insert(known, changed);
+                    starts.push((spec, client));
+                }
                 None => starts.push((spec, client)),
             }
         }
         state.clients = clients;
         state.dropped = discovered.dropped;
-        for gone in before {
+        for gone in before.into_values() {
             let _ = gone.stop.send(Stop::Gone);
         }
         for (spec, client) in starts {

@@ -38,6 +38,8 @@ const GATHER: Duration = Duration::from_millis(15);
 const SPACING_MIN: Duration = Duration::from_millis(100);
 /// A page that does not take a frame for this long is given up.
 const SEND_MAX: Duration = Duration::from_secs(15);
+/// Alerts of one list; in a storm nobody reads more.
+const ALERTS_MAX: usize = 1_000;
 /// Series of one frame; more make no picture.
 const SERIES_MAX: usize = 2_000;
 
@@ -90,6 +92,7 @@ struct Page {
     /// Evaluate not before this.
     earliest: Instant,
     alerts_due: bool,
+    alerts_earliest: Instant,
 }
 
 /// The page is gone or given up.
@@ -106,6 +109,7 @@ impl Page {
             dirty: None,
             earliest: now,
             alerts_due: true,
+            alerts_earliest: now,
         }
     }
 
@@ -235,9 +239,20 @@ impl Page {
     async fn push(&mut self) -> Result<(), Gone> {
         let Some(since) = self.dirty.take() else { return Ok(()) };
         let began = Instant::now();
-        if std::mem::take(&mut self.alerts_due) {
-            let alerts = super::alerts::list(&self.monitor);
-            self.send(json!({"type": "alerts", "alerts": alerts}).to_string()).await?;
+        if self.alerts_due && self.alerts_earliest <= began {
+            self.alerts_due = false;
+            let monitor = self.monitor.clone();
+            let listed = tokio::task::spawn_blocking(move || {
+                let mut alerts = super::alerts::list(&monitor);
+                let total = alerts.len();
+                alerts.truncate(ALERTS_MAX);
+                json!({"type": "alerts", "alerts": alerts, "total": total}).to_string()
+            });
+            if let Ok(text) = listed.await {
+                self.send(text).await?;
+            }
+            // In a storm the list costs much: the page gets it less often, the worst alerts first.
+            self.alerts_earliest = Instant::now() + began.elapsed() * 10;
         }
         if self.visible && !self.subscriptions.is_empty() {
             let work: Vec<(String, Subscription)> =

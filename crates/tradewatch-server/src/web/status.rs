@@ -171,7 +171,7 @@ fn alert_json(alert: &ActiveAlert) -> Json {
 /// Seconds as Prometheus writes them: without decimals where there are none.
 fn seconds(duration: Duration) -> Json {
     let millis = duration.as_millis();
-    if millis % 1000 == 0 { json!((millis / 1000) as u64) } else { json!(duration.as_secs_f64()) }
+    if millis.is_multiple_of(1000) { json!((millis / 1000) as u64) } else { json!(duration.as_secs_f64()) }
 }
 
 /// How long it takes at worst until somebody is told of what this rule sees.

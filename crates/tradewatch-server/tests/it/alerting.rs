@@ -278,3 +278,31 @@ async fn alerts_from_outside_are_routed_like_our_own() {
     );
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_does_not_hold_up_what_is_critical() {
+    let webhook = Webhook::start().await;
+    let folder = Folder::new();
+    let mut options = options(&folder, "");
+    // A group for each alert: the worst case of a careless route.
+    let routes = routes(&webhook).replace("group_by: [alertname]", "group_by: ['...']");
+    options.alertmanager_file = Some(folder.write("alertmanager.yml", &routes));
+    let server = start(options).await;
+    let storm: Vec<Json> = (0..2_000)
+        .map(|i| json!({"labels": {"alertname": format!("Noise{i}"), "severity": "info"}}))
+        .collect();
+    assert_eq!(post_json(&server, "/api/v2/alerts", &Json::Array(storm)).await.status, StatusCode::OK);
+    let critical = json!([{"labels": {"alertname": "KillSwitch", "severity": "critical"}}]);
+    let posted = Instant::now();
+    assert_eq!(post_json(&server, "/api/v2/alerts", &critical).await.status, StatusCode::OK);
+    eventually(|| async {
+        let told = webhook.told();
+        let critical = told.iter().any(|told| told.body["commonLabels"]["alertname"] == "KillSwitch");
+        if critical { Ok(()) } else { Err(format!("{} told", told.len())) }
+    })
+    .await;
+    assert!(posted.elapsed() < Duration::from_secs(3), "{:?}", posted.elapsed());
+    let list = get_json(&server, "/api/tradewatch/v1/alerts").await;
+    assert_eq!(list[0]["name"], "KillSwitch", "the worst stands first");
+    server.shutdown().await;
+}

@@ -70,7 +70,7 @@ async fn a_page_gets_a_whole_frame_and_then_the_newest_columns() {
     })
     .await;
     // One scrape of 100 ms, and the push.
-    assert!(changed.elapsed() < Duration::from_millis(1_500), "{:?}", changed.elapsed());
+    assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
     assert_eq!(next["full"], json!(false));
     assert!(
         next["series"][0]["t"].as_array().is_some_and(|t| t.len() <= 3),

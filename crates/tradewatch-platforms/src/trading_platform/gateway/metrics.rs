@@ -206,16 +206,16 @@ pub struct GatewayMetrics {
     #[metric(unit = "usd", event = "every look at prices")]
     pub exposure_dollars: Gauge<(ExposureKind,)>,
     /// Most gross exposure that the checks allow
-    #[metric(unit = "usd", event = "set once at start from the configuration")]
+    #[metric(unit = "usd", event = "the start, from the configuration, and POST /api/v1/limits")]
     pub exposure_limit_dollars: Gauge,
     /// Loss since the start of the day that trips the circuit breaker
-    #[metric(unit = "usd", event = "set once at start from the configuration")]
+    #[metric(unit = "usd", event = "the start, from the configuration, and POST /api/v1/limits")]
     pub daily_loss_limit_dollars: Gauge,
     /// Fall of equity from its peak, in parts of one
     #[metric(event = "every look at prices")]
     pub drawdown_ratio: Gauge,
     /// Fall of equity from its peak that trips the circuit breaker, in parts of one
-    #[metric(event = "set once at start from the configuration")]
+    #[metric(event = "the start, from the configuration, and POST /api/v1/limits")]
     pub drawdown_limit_ratio: Gauge,
     /// Calls made to the Alpaca broker API, by operation and result
     #[metric(

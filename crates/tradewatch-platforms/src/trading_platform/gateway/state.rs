@@ -1,10 +1,10 @@
 //! What the tasks and requests of the gateway share, and what they do to the desk and the metrics together.
 
-use super::http::LimitsRequest;
 use super::Options;
 use super::breaker::{self, ResetRefused, TripCause};
 use super::broker::{Broker, BrokerOrder};
 use super::desk::{Desk, Update};
+use super::http::LimitsRequest;
 use super::metrics::{ExposureKind, GatewayMetrics, PnlType, RejectReason};
 use super::store;
 use crate::runtime::{Clock, Net};
@@ -199,10 +199,16 @@ impl State {
         let drawdown_ratio_max = request.drawdown_ratio.unwrap_or(breaker.drawdown_ratio_max);
         let gross = request.gross_exposure.unwrap_or(most);
         if daily_loss_max <= Money::ZERO || daily_loss_max > breaker.daily_loss_max {
-            return Err(format!("daily_loss {daily_loss_max} is not above 0 and at most {}", breaker.daily_loss_max));
+            return Err(format!(
+                "daily_loss {daily_loss_max} is not above 0 and at most {}",
+                breaker.daily_loss_max
+            ));
         }
         if !(drawdown_ratio_max > 0.0 && drawdown_ratio_max <= breaker.drawdown_ratio_max) {
-            return Err(format!("drawdown_ratio {drawdown_ratio_max} is not above 0 and at most {}", breaker.drawdown_ratio_max));
+            return Err(format!(
+                "drawdown_ratio {drawdown_ratio_max} is not above 0 and at most {}",
+                breaker.drawdown_ratio_max
+            ));
         }
         if gross <= Money::ZERO || gross > most {
             return Err(format!("gross_exposure {gross} is not above 0 and at most {most}"));
