@@ -38,7 +38,8 @@ test("axis labels have the fewest decimals that are exact", () => {
   expect(axisLabels([0, 0.5, 1], { unit: "none" })).toEqual(["0.0", "0.5", "1.0"]);
   expect(axisLabels([0, 1, 2], { unit: "none" })).toEqual(["0", "1", "2"]);
   expect(axisLabels([0, 0.25, 0.5], { unit: "s" })).toEqual(["0 s", "250 ms", "500 ms"]);
-  expect(axisLabels([0, 1500, 3000], { unit: "currencyUSD" })).toEqual(["$0.0", "$1.5K", "$3.0K"]);
+  expect(axisLabels([0, 1500, 3000], { unit: "currencyUSD" })).toEqual(["$0", "$1.5K", "$3.0K"]);
+  expect(axisLabels([0, 0.9, 1, 1.1], { unit: "s" })).toEqual(["0.0 s", "900 ms", "1.0 s", "1.1 s"]);
 });
 
 test("cumulative buckets become what lies in each", () => {
