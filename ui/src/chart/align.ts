@@ -39,22 +39,26 @@ function sameTimes(a: Float64Array, b: Float64Array): boolean {
   return true;
 }
 
-/** Running sums over the columns of one stack. A gap adds nothing and stays a gap in its own line. */
+/**
+ * Running sums over the columns of one stack. What is absent while others are there adds nothing, so that the area above
+ * it keeps its floor; where all are absent there is a gap.
+ */
 export function stack(columns: readonly Float64Array[], percent: boolean): Float64Array[] {
   const n = columns[0]?.length ?? 0;
-  const total = new Float64Array(n);
-  if (percent) for (const column of columns) for (let i = 0; i < n; i++) if (!Number.isNaN(column[i]!)) total[i]! += column[i]!;
+  const total = new Float64Array(n).fill(NaN);
+  for (const column of columns) {
+    for (let i = 0; i < n; i++) {
+      if (!Number.isNaN(column[i]!)) total[i] = (Number.isNaN(total[i]!) ? 0 : total[i]!) + column[i]!;
+    }
+  }
   const running = new Float64Array(n);
   return columns.map((column) => {
     const out = new Float64Array(n);
     for (let i = 0; i < n; i++) {
-      const v = column[i]!;
-      if (Number.isNaN(v)) {
-        out[i] = NaN;
-        continue;
-      }
-      running[i]! += percent ? (total[i]! === 0 ? 0 : v / total[i]!) : v;
-      out[i] = running[i]!;
+      const all = total[i]!;
+      const v = Number.isNaN(column[i]!) ? 0 : column[i]!;
+      running[i]! += percent ? (all === 0 ? 0 : v / all) : v;
+      out[i] = Number.isNaN(all) ? NaN : running[i]!;
     }
     return out;
   });

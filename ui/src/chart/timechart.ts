@@ -607,21 +607,27 @@ function yScale(axis: AxisSpec): uPlot.Scale {
   };
 }
 
-/** The fewest decimals that tell the ticks exactly: 0, 0.5, 1.0 and not 0, 0.500, 1. */
+/** The fewest decimals that tell the ticks of one unit exactly: 0, 0.5, 1.0 and not 0, 0.500, 1; 900 ms beside 1.1 s. */
 export function axisLabels(splits: (number | null)[], axis: Pick<AxisSpec, "unit" | "decimals">, zoneId?: string): string[] {
   const format = formatter(axis.unit);
-  const write = (v: number, decimals: number | null) => {
-    const { prefix, text, suffix } = format(v, decimals, zoneId);
-    return { text, whole: prefix + text + suffix };
-  };
-  let decimals = axis.decimals ?? null;
-  if (decimals === null) {
-    decimals = 0;
-    const present = splits.filter((v): v is number => v !== null);
-    while (decimals < 6 && !present.every((v) => write(v, decimals! + 1).text === write(v, decimals).text + (decimals === 0 ? ".0" : "0"))) decimals += 1;
-    if (decimals === 6) decimals = null;
+  const decimalsOf = new Map<string, number | null>();
+  const suffixOf = (v: number) => format(v, axis.decimals ?? 0, zoneId).suffix;
+  const exact = (v: number, decimals: number) => format(v, decimals + 1, zoneId).text === format(v, decimals, zoneId).text + (decimals === 0 ? ".0" : "0");
+  const present = splits.filter((v): v is number => v !== null);
+  for (const v of present) {
+    const suffix = suffixOf(v);
+    if (axis.decimals !== null && axis.decimals !== undefined) decimalsOf.set(suffix, axis.decimals);
+    if (decimalsOf.has(suffix)) continue;
+    const same = present.filter((other) => suffixOf(other) === suffix);
+    let decimals = 0;
+    while (decimals < 6 && !same.every((other) => exact(other, decimals))) decimals += 1;
+    decimalsOf.set(suffix, decimals < 6 ? decimals : null);
   }
-  return splits.map((v) => (v === null ? "" : write(v, decimals).whole));
+  return splits.map((v) => {
+    if (v === null) return "";
+    const { prefix, text, suffix } = format(v, decimalsOf.get(suffixOf(v)), zoneId);
+    return prefix + text + suffix;
+  });
 }
 
 function timeLabels(splits: number[], increment: number, zoneId: string): string[] {

@@ -115,6 +115,8 @@ export function LevelMark({ reading }: { reading: Reading }) {
   const steps = absoluteSteps(field.config, range.min, range.max);
   const bound = steps[shown.level]?.value;
   const coloured = (field.config.color?.mode ?? "thresholds") === "thresholds";
+  // A bound that is good to have passed needs no mark.
+  if (/green|blue|text|transparent/.test(steps[shown.level]?.color ?? "")) return null;
   if (shown.mapped || !coloured || shown.level <= 0 || bound === null || bound === undefined) return null;
   return <span class="stat-mark">▲ at or over {formatText(field.config.unit, bound, field.config.decimals)}</span>;
 }

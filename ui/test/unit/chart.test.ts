@@ -21,11 +21,11 @@ test("frames with the same times are not copied, others are joined", () => {
   expect(align([{ t: f(), columns: [f()] }, { t, columns: [a] }]).columns[0]!.length).toBe(3);
 });
 
-test("stacks add up; a gap adds nothing and stays a gap", () => {
-  const [a, b, c] = stack([f(1, 2, 3), f(1, NaN, 1), f(1, 1, 1)], false);
-  expect([...a!]).toEqual([1, 2, 3]);
-  expect([...b!]).toEqual([2, NaN, 4]);
-  expect([...c!]).toEqual([3, 3, 5]);
+test("stacks add up; what is absent adds nothing, and only where all are absent is a gap", () => {
+  const [a, b, c] = stack([f(1, 2, NaN, 3), f(1, NaN, NaN, 1), f(1, 1, NaN, 1)], false);
+  expect([...a!]).toEqual([1, 2, NaN, 3]);
+  expect([...b!]).toEqual([2, 2, NaN, 4]);
+  expect([...c!]).toEqual([3, 3, NaN, 5]);
   expect([...stack([f(1, 0), f(3, 0)], true)[1]!]).toEqual([1, 0]);
 });
 
@@ -38,7 +38,8 @@ test("axis labels have the fewest decimals that are exact", () => {
   expect(axisLabels([0, 0.5, 1], { unit: "none" })).toEqual(["0.0", "0.5", "1.0"]);
   expect(axisLabels([0, 1, 2], { unit: "none" })).toEqual(["0", "1", "2"]);
   expect(axisLabels([0, 0.25, 0.5], { unit: "s" })).toEqual(["0 s", "250 ms", "500 ms"]);
-  expect(axisLabels([0, 1500, 3000], { unit: "currencyUSD" })).toEqual(["$0.0", "$1.5K", "$3.0K"]);
+  expect(axisLabels([0, 1500, 3000], { unit: "currencyUSD" })).toEqual(["$0", "$1.5K", "$3.0K"]);
+  expect(axisLabels([0, 0.9, 1, 1.1], { unit: "s" })).toEqual(["0.0 s", "900 ms", "1.0 s", "1.1 s"]);
 });
 
 test("cumulative buckets become what lies in each", () => {
