@@ -268,7 +268,7 @@ fn monitor_options(args: &DemoArgs, folders: &Folders, session: &MarketClockConf
         listen: args.listen,
         data_dir: Some(folders.data.join("monitor")),
         terminal_always: true,
-        terminal: Some(Arc::new(|text| say(text))),
+        terminal: Some(Arc::new(say)),
         ..Options::default()
     };
     for (name, folder) in [(PLATFORM, &folders.platform), ("tradewatch", &folders.monitor)] {

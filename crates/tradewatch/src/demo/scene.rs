@@ -110,7 +110,10 @@ impl Stage {
                 let mut supervisor = self.supervisor.lock().await;
                 match supervisor.spec(name) {
                     Some(_) => supervisor.kill(name).await,
-                    None => Ok((self.say)("left out: the cache is a Redis of yours")),
+                    None => {
+                        (self.say)("left out: the cache is a Redis of yours");
+                        Ok(())
+                    }
                 }
             }
             Act::Start(name) => {
@@ -139,7 +142,10 @@ impl Stage {
             }
             Act::LockDatabase(duration) => match &self.database {
                 Some(file) => tradewatch_platforms::faults::lock_database(file, duration).await,
-                None => Ok((self.say)("left out: the database is a PostgreSQL of yours")),
+                None => {
+                    (self.say)("left out: the database is a PostgreSQL of yours");
+                    Ok(())
+                }
             },
             Act::Model(model) => self.offer(model).await,
         }

@@ -1,23 +1,22 @@
 //! Every panel and rule query, asked of a real Prometheus and of us, over the same samples.
 //!
-//! A replay target serves both the same body once: a recorded run of the platform on virtual time, with explicit
+//! A replay target serves both the same body: a recorded run of the platform on virtual time, with explicit
 //! timestamps. Queries are asked half a second beside the samples, since Prometheus before 3.0 counts a sample that
 //! lies exactly on the older edge of a window and later ones do not.
 
 use crate::support::{PATIENCE, Ports, client, encode, eventually};
-use axum::{Router, extract::State, http::Uri};
+use axum::Router;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// Virtual length of the recorded run.
-const RECORDED: Duration = Duration::from_secs(1200);
+const RECORDED: Duration = Duration::from_secs(1500);
 /// Relative difference that the order of additions explains.
 const TOLERANCE: f64 = 1e-9;
 
@@ -31,18 +30,12 @@ impl Drop for Running {
     }
 }
 
-/// Serves `body` to the first request of each path, and nothing later.
+/// Serves `body` to every request; that the same samples come again changes nothing.
 async fn replay_target(body: String) -> SocketAddr {
-    type Served = Arc<(String, Mutex<BTreeSet<String>>)>;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let state: Served = Arc::new((body, Mutex::default()));
-    let router = Router::new()
-        .fallback(async |State(served): State<Served>, uri: Uri| {
-            let first = served.1.lock().unwrap().insert(uri.path().to_owned());
-            if first { served.0.clone() } else { String::new() }
-        })
-        .with_state(state);
+    let body = bytes::Bytes::from(body);
+    let router = Router::new().fallback(async move || body.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     addr
 }
@@ -51,7 +44,7 @@ async fn replay_target(body: String) -> SocketAddr {
 fn write_config(folder: &TempDir, name: &str, target: SocketAddr) -> std::path::PathBuf {
     let path = folder.path().join(format!("{name}.yml"));
     let text = format!(
-        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n  - job_name: replay\n    honor_labels: true\n    \
+        "global: {{ scrape_interval: 10s, scrape_timeout: 10s }}\nscrape_configs:\n  - job_name: replay\n    honor_labels: true\n    \
          metrics_path: /{name}\n    static_configs: [ {{ targets: ['{target}'] }} ]\n"
     );
     std::fs::write(&path, text).unwrap();
@@ -112,8 +105,26 @@ async fn ask(addr: SocketAddr, expr: &str, start: f64, end: f64) -> Result<Answe
     Ok(answer)
 }
 
-/// The first difference, if there is one.
-fn difference(theirs: &Answer, ours: &Answer) -> Option<String> {
+/// Where a series has just begun, Prometheus 2.42 lets `rate` and `increase` extrapolate further towards the zero point
+/// of a counter than later versions do, whose order of the two caps we follow. With samples a second apart that is at
+/// most 0.6 s of the two or more that are covered.
+const BEGINNING_TOLERANCE: f64 = 0.3;
+
+/// Whether series began less than a window ago: at the start of the recording, and when the gateway was started again.
+fn beginning(seconds: f64, window: f64) -> bool {
+    let restarted = RECORDED.as_secs_f64() / 2.0 + 60.0;
+    (0.0..window).contains(&seconds) || (restarted - 1.0..restarted + window).contains(&seconds)
+}
+
+/// The longest window of an expression of ours, in seconds: they are all whole minutes.
+fn window(expr: &str) -> f64 {
+    let minutes = expr.split('[').skip(1).filter_map(|rest| rest.split_once("m]")?.0.parse::<f64>().ok());
+    minutes.fold(0.0, f64::max) * 60.0 + 5.0
+}
+
+/// The first difference that is not explained, if there is one; `start` is the time of the first sample, and
+/// `window` how long the query looks back.
+fn difference(theirs: &Answer, ours: &Answer, start: f64, window: f64) -> Option<String> {
     let names = |answer: &Answer| answer.keys().cloned().collect::<BTreeSet<_>>();
     let (their_names, our_names) = (names(theirs), names(ours));
     if their_names != our_names {
@@ -125,9 +136,10 @@ fn difference(theirs: &Answer, ours: &Answer) -> Option<String> {
             return Some(format!("{name}: {} points there, {} here", their_points.len(), our_points.len()));
         }
         for ((their_time, their_value), (our_time, our_value)) in their_points.iter().zip(our_points) {
+            let tolerance = if beginning(their_time - start, window) { BEGINNING_TOLERANCE } else { TOLERANCE };
             let same = their_value.to_bits() == our_value.to_bits()
                 || (their_value.is_nan() && our_value.is_nan())
-                || (their_value - our_value).abs() <= TOLERANCE * their_value.abs().max(our_value.abs());
+                || (their_value - our_value).abs() <= tolerance * their_value.abs().max(our_value.abs());
             if their_time != our_time || !same {
                 return Some(format!("{name}: {their_value} at {their_time} there, {our_value} at {our_time} here"));
             }
@@ -178,13 +190,13 @@ async fn prometheus_and_we_agree_on_every_panel_and_rule() {
         .await;
         counts.push(count);
     }
-    assert_eq!(difference(&counts[0], &counts[1]), None, "the same samples are stored");
+    assert_eq!(difference(&counts[0], &counts[1], start, 0.0), None, "the same samples are stored");
 
     let (mut agreed, mut with_data, mut differences) = (0, 0, Vec::new());
     for expr in expressions() {
         let (theirs, ours) = (ask(theirs, &expr, start, end).await, ask(ours, &expr, start, end).await);
         match (theirs, ours) {
-            (Ok(theirs), Ok(ours)) => match difference(&theirs, &ours) {
+            (Ok(theirs), Ok(ours)) => match difference(&theirs, &ours, start, window(&expr)) {
                 None => {
                     agreed += 1;
                     with_data += usize::from(!theirs.is_empty());
