@@ -26,7 +26,10 @@ pub async fn query(args: QueryArgs) -> Result<ExitCode> {
     if let Some(time) = &args.time {
         url += &format!("&time={}", encode(time));
     }
-    let answer = client().get(&url).await.with_context(|| format!("no monitor answers at {}; name it with --url", args.url))?;
+    let answer = client()
+        .get(&url)
+        .await
+        .with_context(|| format!("no monitor answers at {}; name it with --url", args.url))?;
     let json: Json = answer.json()?;
     if json["status"] != "success" {
         bail!("{}", json["error"].as_str().unwrap_or("the monitor refused the query and gave no reason"));
@@ -50,7 +53,16 @@ fn lines(data: &Json) -> String {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|row| (labels(&row["metric"]), if row["histogram"].is_null() { value(&row["value"]) } else { row["histogram"][1].to_string() }))
+                .map(|row| {
+                    (
+                        labels(&row["metric"]),
+                        if row["histogram"].is_null() {
+                            value(&row["value"])
+                        } else {
+                            row["histogram"][1].to_string()
+                        },
+                    )
+                })
                 .collect();
             let width = rows.iter().map(|(labels, _)| labels.chars().count()).max().unwrap_or(0);
             if rows.is_empty() {
@@ -80,13 +92,19 @@ fn labels(metric: &Json) -> String {
         .filter(|(name, _)| *name != "__name__")
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    if pairs.is_empty() && !name.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", pairs.join(", ")) }
+    if pairs.is_empty() && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}{{{}}}", pairs.join(", "))
+    }
 }
 
 fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -104,7 +122,8 @@ pub async fn ask(data_dir: &Path, request: Request) -> Result<ExitCode> {
 
 /// Trips or resets the circuit breaker of a running demo.
 pub async fn breaker(data_dir: &Path, action: &str) -> Result<ExitCode> {
-    let gateway = control::ask(data_dir, &Request::Address { name: "execution-gateway".into() }).await?.message;
+    let gateway =
+        control::ask(data_dir, &Request::Address { name: "execution-gateway".into() }).await?.message;
     let url = format!("http://{gateway}/api/v1/breaker/{action}");
     let answer = client().post(&url, &serde_json::json!({ "by": "command line" })).await?;
     if !answer.is_success() {
@@ -145,8 +164,10 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
 pub async fn run_service(name: &str, config: &Path) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let text = std::fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
-    let config: trading_platform::Config = serde_json::from_str(&text).with_context(|| format!("parse {}", config.display()))?;
-    let name = trading_platform::ServiceName::parse(name).with_context(|| format!("no service is called {name:?}"))?;
+    let config: trading_platform::Config =
+        serde_json::from_str(&text).with_context(|| format!("parse {}", config.display()))?;
+    let name = trading_platform::ServiceName::parse(name)
+        .with_context(|| format!("no service is called {name:?}"))?;
     let (trigger, shutdown) = Shutdown::new();
     let interrupted = crate::demo::interrupted()?;
     tokio::spawn(async move {
@@ -188,7 +209,8 @@ fn rule_files(pattern: &Path) -> Result<Vec<(String, String)>, String> {
     paths
         .map(|path| {
             let path = path.map_err(|error| error.to_string())?;
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             Ok((path.display().to_string(), text))
         })
         .collect()

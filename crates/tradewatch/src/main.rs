@@ -15,7 +15,11 @@ use std::time::Duration;
 const DATA_DIR: &str = "tradewatch-data";
 
 #[derive(Parser)]
-#[command(name = "tradewatch", version, about = "Observability for trading platforms: scrape, store, query, alert, show, prove.")]
+#[command(
+    name = "tradewatch",
+    version,
+    about = "Observability for trading platforms: scrape, store, query, alert, show, prove."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -245,11 +249,21 @@ fn main() -> ExitCode {
             Command::Query(args) => commands::query(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
-                ServiceAction::List(running) => commands::ask(&running.data_dir, demo::control::Request::List).await,
-                ServiceAction::Start(of) => commands::ask(&of.running.data_dir, demo::control::Request::Start { name: of.name }).await,
-                ServiceAction::Stop(of) => commands::ask(&of.running.data_dir, demo::control::Request::Stop { name: of.name }).await,
-                ServiceAction::Kill(of) => commands::ask(&of.running.data_dir, demo::control::Request::Kill { name: of.name }).await,
-                ServiceAction::Hang(of) => commands::ask(&of.running.data_dir, demo::control::Request::Hang { name: of.name }).await,
+                ServiceAction::List(running) => {
+                    commands::ask(&running.data_dir, demo::control::Request::List).await
+                }
+                ServiceAction::Start(of) => {
+                    commands::ask(&of.running.data_dir, demo::control::Request::Start { name: of.name }).await
+                }
+                ServiceAction::Stop(of) => {
+                    commands::ask(&of.running.data_dir, demo::control::Request::Stop { name: of.name }).await
+                }
+                ServiceAction::Kill(of) => {
+                    commands::ask(&of.running.data_dir, demo::control::Request::Kill { name: of.name }).await
+                }
+                ServiceAction::Hang(of) => {
+                    commands::ask(&of.running.data_dir, demo::control::Request::Hang { name: of.name }).await
+                }
             },
             Command::Breaker { action } => match action {
                 BreakerAction::Trip(running) => commands::breaker(&running.data_dir, "trip").await,

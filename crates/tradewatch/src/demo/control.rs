@@ -89,14 +89,17 @@ async fn answer(stream: UnixStream, supervisor: &Mutex<Supervisor>) -> Result<()
     let mut line = String::new();
     let limited = tokio::io::AsyncReadExt::take(read, REQUEST_BYTES_MAX as u64);
     BufReader::new(limited).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => perform(request, &mut *supervisor.lock().await).await.unwrap_or_else(|error| Reply {
-            error: Some(format!("{error:#}")),
-            message: String::new(),
-            services: Vec::new(),
-        }),
-        Err(error) => Reply { error: Some(format!("not a request: {error}")), message: String::new(), services: Vec::new() },
-    };
+    let reply =
+        match serde_json::from_str::<Request>(&line) {
+            Ok(request) => perform(request, &mut *supervisor.lock().await).await.unwrap_or_else(|error| {
+                Reply { error: Some(format!("{error:#}")), message: String::new(), services: Vec::new() }
+            }),
+            Err(error) => Reply {
+                error: Some(format!("not a request: {error}")),
+                message: String::new(),
+                services: Vec::new(),
+            },
+        };
     write.write_all(format!("{}\n", serde_json::to_string(&reply)?).as_bytes()).await?;
     Ok(())
 }
@@ -123,7 +126,9 @@ async fn perform(request: Request, supervisor: &mut Supervisor) -> Result<Reply>
         }
         Request::Hang { name } => {
             supervisor.hang(&name)?;
-            say(format!("{name} hangs: it keeps its port and answers nothing; `tradewatch service start {name}` wakes it"))
+            say(format!(
+                "{name} hangs: it keeps its port and answers nothing; `tradewatch service start {name}` wakes it"
+            ))
         }
         Request::Address { name } => {
             let spec = supervisor.spec(&name).ok_or_else(|| anyhow!("no service is called {name:?}"))?;
@@ -170,7 +175,12 @@ mod tests {
 
     #[test]
     fn the_table_names_each_service_and_its_state() {
-        let row = Row { name: "orchestrator".into(), addr: ([127, 0, 0, 1], 8003).into(), state: State::Killed, pid: None };
+        let row = Row {
+            name: "orchestrator".into(),
+            addr: ([127, 0, 0, 1], 8003).into(),
+            state: State::Killed,
+            pid: None,
+        };
         let text = table(&[serde_json::to_value(&row).unwrap()]);
         expect_test::expect![[r#"
             service                address                state     pid

@@ -115,9 +115,16 @@ impl Supervisor {
             State::Stopped | State::Killed | State::Exited => {}
         }
         if tokio::net::TcpStream::connect(process.spec.addr).await.is_ok() {
-            bail!("{name}: port {} is taken by another program; stop it or move the demo with --port-base", process.spec.addr);
+            bail!(
+                "{name}: port {} is taken by another program; stop it or move the demo with --port-base",
+                process.spec.addr
+            );
         }
-        let log = File::options().create(true).append(true).open(&log_path).with_context(|| format!("open {}", log_path.display()))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .with_context(|| format!("open {}", log_path.display()))?;
         let child = Command::new(executable)
             .args(&process.spec.args)
             .stdin(Stdio::piped())
@@ -220,7 +227,9 @@ impl Supervisor {
 
     fn find(&mut self, name: &str) -> Result<&mut Process> {
         let known = self.order.join(", ");
-        self.processes.get_mut(name).ok_or_else(|| anyhow!("no service is called {name:?}; there are: {known}"))
+        self.processes
+            .get_mut(name)
+            .ok_or_else(|| anyhow!("no service is called {name:?}; there are: {known}"))
     }
 }
 
@@ -240,7 +249,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or_else(|| anyhow!("{} has ended", self.spec.name))?;
+        let pid = self
+            .pid()
+            .and_then(|pid| Pid::from_raw(pid.cast_signed()))
+            .ok_or_else(|| anyhow!("{} has ended", self.spec.name))?;
         kill_process(pid, signal).with_context(|| format!("signal {}", self.spec.name))
     }
 

@@ -24,13 +24,19 @@ async fn each_lost_service_is_told_within_three_seconds_and_again_when_it_is_bac
     for (service, alert) in SERVICES {
         let killed = Instant::now();
         demo.command(&["service", "kill", service]);
-        let told = eventually(&format!("{alert} at the webhook"), PATIENCE, async || webhook.first(alert, "firing", killed)).await;
+        let told = eventually(&format!("{alert} at the webhook"), PATIENCE, async || {
+            webhook.first(alert, "firing", killed)
+        })
+        .await;
         let took = told - killed;
         println!("{alert}: told after {took:.2?}");
         assert!(took <= TOLD_WITHIN, "{alert} was told after {took:?}");
         let started = Instant::now();
         demo.command(&["service", "start", service]);
-        let resolved = eventually(&format!("{alert} resolved"), PATIENCE, async || webhook.first(alert, "resolved", started)).await;
+        let resolved = eventually(&format!("{alert} resolved"), PATIENCE, async || {
+            webhook.first(alert, "resolved", started)
+        })
+        .await;
         println!("{alert}: resolved after {:.2?}", resolved - started);
     }
 }
