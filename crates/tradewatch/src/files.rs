@@ -14,7 +14,10 @@ static SHIPPED: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../platforms");
 pub fn platforms(chosen: Option<&Path>, platform: &str, data_dir: &Path) -> Result<PathBuf> {
     if let Some(chosen) = chosen {
         if !chosen.join(platform).join("prometheus.yml").exists() {
-            bail!("{} holds no platform {platform:?} (looked for {platform}/prometheus.yml)", chosen.display());
+            bail!(
+                "{} holds no platform {platform:?} (looked for {platform}/prometheus.yml)",
+                chosen.display()
+            );
         }
         return Ok(chosen.canonicalize()?);
     }
@@ -23,7 +26,8 @@ pub fn platforms(chosen: Option<&Path>, platform: &str, data_dir: &Path) -> Resu
         return Ok(here.canonicalize()?);
     }
     if SHIPPED.get_file(format!("{platform}/prometheus.yml")).is_none() {
-        let known: Vec<_> = SHIPPED.dirs().filter(|dir| dir.get_file(dir.path().join("prometheus.yml")).is_some()).collect();
+        let known: Vec<_> =
+            SHIPPED.dirs().filter(|dir| dir.get_file(dir.path().join("prometheus.yml")).is_some()).collect();
         let names: Vec<_> = known.iter().map(|dir| dir.path().display().to_string()).collect();
         bail!("there is no platform {platform:?}; there are: {}", names.join(", "));
     }
@@ -36,18 +40,30 @@ pub fn platforms(chosen: Option<&Path>, platform: &str, data_dir: &Path) -> Resu
 /// The platform's scrape configuration with the addresses of this run and absolute rule files.
 ///
 /// Addresses are moved by text, so that comments and unknown keys of a user's own file stay as they are.
-pub fn scrape_config(platforms: &Path, platform: &str, port_base: u16, listen: std::net::SocketAddr) -> Result<String> {
+pub fn scrape_config(
+    platforms: &Path,
+    platform: &str,
+    port_base: u16,
+    listen: std::net::SocketAddr,
+) -> Result<String> {
     let file = platforms.join(platform).join("prometheus.yml");
     let mut text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     // First to a form that no later step touches, so that a moved port is not moved again.
     for offset in 1..=12u16 {
-        text = text.replace(&format!("\"127.0.0.1:{}\"", 8000 + offset), &format!("\"127.0.0.1:<{}>\"", port_base + offset));
+        text = text.replace(
+            &format!("\"127.0.0.1:{}\"", 8000 + offset),
+            &format!("\"127.0.0.1:<{}>\"", port_base + offset),
+        );
     }
     text = text.replace("\"127.0.0.1:9090\"", &format!("\"{listen}\"")).replace(['<', '>'], "");
     let mut lines = Vec::new();
     let mut in_rule_files = false;
     for line in text.lines() {
-        in_rule_files = if line.starts_with("rule_files:") { true } else { in_rule_files && (line.starts_with(' ') || line.is_empty()) };
+        in_rule_files = if line.starts_with("rule_files:") {
+            true
+        } else {
+            in_rule_files && (line.starts_with(' ') || line.is_empty())
+        };
         match line.trim_start().strip_prefix("- ") {
             Some(path) if in_rule_files => {
                 lines.push(format!("  - {}", platforms.join(platform).join(path.trim()).display()));
@@ -66,7 +82,9 @@ mod tests {
     fn ports_move_and_rules_are_found_from_anywhere() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../platforms");
         let text = scrape_config(&folder, "trading-platform", 18000, ([127, 0, 0, 1], 19090).into()).unwrap();
-        for wanted in ["127.0.0.1:18001", "127.0.0.1:18002", "127.0.0.1:18003", "127.0.0.1:18004", "127.0.0.1:19090"] {
+        for wanted in
+            ["127.0.0.1:18001", "127.0.0.1:18002", "127.0.0.1:18003", "127.0.0.1:18004", "127.0.0.1:19090"]
+        {
             assert!(text.contains(wanted), "{wanted} is missing from\n{text}");
         }
         assert!(!text.contains("127.0.0.1:80"), "an address was left behind in\n{text}");

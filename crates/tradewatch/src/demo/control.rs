@@ -64,7 +64,8 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }
 
-/// Answers requests until the future is dropped.
+/// Answers requests until the future is dropped; a request that is under way then is given up, so that it does not
+/// keep the demo from ending.
 ///
 /// # Errors
 /// If the socket cannot be made.
@@ -73,10 +74,12 @@ pub async fn serve(data_dir: &Path, supervisor: Arc<Mutex<Supervisor>>) -> Resul
     // The data directory is locked by us, so a socket found here belongs to a demo that is dead.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
+        while connections.try_join_next().is_some() {}
         let supervisor = supervisor.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if let Err(error) = answer(stream, &supervisor).await {
                 tracing::debug!(%error, "control connection");
             }
@@ -89,14 +92,17 @@ async fn answer(stream: UnixStream, supervisor: &Mutex<Supervisor>) -> Result<()
     let mut line = String::new();
     let limited = tokio::io::AsyncReadExt::take(read, REQUEST_BYTES_MAX as u64);
     BufReader::new(limited).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => perform(request, &mut *supervisor.lock().await).await.unwrap_or_else(|error| Reply {
-            error: Some(format!("{error:#}")),
-            message: String::new(),
-            services: Vec::new(),
-        }),
-        Err(error) => Reply { error: Some(format!("not a request: {error}")), message: String::new(), services: Vec::new() },
-    };
+    let reply =
+        match serde_json::from_str::<Request>(&line) {
+            Ok(request) => perform(request, &mut *supervisor.lock().await).await.unwrap_or_else(|error| {
+                Reply { error: Some(format!("{error:#}")), message: String::new(), services: Vec::new() }
+            }),
+            Err(error) => Reply {
+                error: Some(format!("not a request: {error}")),
+                message: String::new(),
+                services: Vec::new(),
+            },
+        };
     write.write_all(format!("{}\n", serde_json::to_string(&reply)?).as_bytes()).await?;
     Ok(())
 }
@@ -123,7 +129,9 @@ async fn perform(request: Request, supervisor: &mut Supervisor) -> Result<Reply>
         }
         Request::Hang { name } => {
             supervisor.hang(&name)?;
-            say(format!("{name} hangs: it keeps its port and answers nothing; `tradewatch service start {name}` wakes it"))
+            say(format!(
+                "{name} hangs: it keeps its port and answers nothing; `tradewatch service start {name}` wakes it"
+            ))
         }
         Request::Address { name } => {
             let spec = supervisor.spec(&name).ok_or_else(|| anyhow!("no service is called {name:?}"))?;
@@ -170,7 +178,12 @@ mod tests {
 
     #[test]
     fn the_table_names_each_service_and_its_state() {
-        let row = Row { name: "orchestrator".into(), addr: ([127, 0, 0, 1], 8003).into(), state: State::Killed, pid: None };
+        let row = Row {
+            name: "orchestrator".into(),
+            addr: ([127, 0, 0, 1], 8003).into(),
+            state: State::Killed,
+            pid: None,
+        };
         let text = table(&[serde_json::to_value(&row).unwrap()]);
         expect_test::expect![[r#"
             service                address                state     pid

@@ -1,6 +1,7 @@
 //! The demo: a platform, its world and its monitor, on recorded market data.
 
 pub mod control;
+mod lock;
 mod scene;
 mod summary;
 pub mod supervisor;
@@ -37,18 +38,24 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         bail!("there is no platform {:?} to run; there is: {PLATFORM}", args.platform);
     }
     let interrupt = interrupted()?;
+    // First of all: the folder may be that of a demo that runs.
+    let _lock = lock::DataLock::take(&args.data_dir)?;
     let folders = Folders::prepare(&args)?;
     log_to(&folders.logs.join("monitor.log"))?;
     let session = match args.market_clock {
         MarketClock::Virtual => MarketClockConfig::opening_now(&Clock::wall()),
         MarketClock::Wall => MarketClockConfig::Wall,
     };
-    // The monitor first: it holds the lock of the data directory.
     let config = platform_config(&args, &folders, session.clone());
     std::fs::write(&folders.config, serde_json::to_string_pretty(&config)?)
         .with_context(|| format!("write {}", folders.config.display()))?;
-    let server = Server::start(monitor_options(&args, &folders, &session)?).await.map_err(anyhow::Error::from)?;
-    let supervisor = Arc::new(Mutex::new(Supervisor::new(std::env::current_exe()?, folders.logs.clone(), specs(&config, &folders)?)));
+    let server =
+        Server::start(monitor_options(&args, &folders, &session)?).await.map_err(anyhow::Error::from)?;
+    let supervisor = Arc::new(Mutex::new(Supervisor::new(
+        std::env::current_exe()?,
+        folders.logs.clone(),
+        specs(&config, &folders)?,
+    )));
 
     let outcome = tokio::select! {
         biased;
@@ -64,7 +71,12 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
 }
 
 /// Starts everything, plays the scene, and sums up if the run has an end.
-async fn watch(args: &DemoArgs, folders: &Folders, server: &Server, supervisor: &Arc<Mutex<Supervisor>>) -> Result<ExitCode> {
+async fn watch(
+    args: &DemoArgs,
+    folders: &Folders,
+    server: &Server,
+    supervisor: &Arc<Mutex<Supervisor>>,
+) -> Result<ExitCode> {
     println!(
         "tradewatch {}   {PLATFORM} on recorded market data (BTC, ETH) and 5 synthetic equities\n",
         env!("CARGO_PKG_VERSION")
@@ -83,12 +95,10 @@ async fn watch(args: &DemoArgs, folders: &Folders, server: &Server, supervisor: 
         moved.all
     );
     println!("  open  http://{}\n", server.addr());
-    println!("  try   tradewatch service kill execution-gateway       and watch the alert come");
-    println!("        tradewatch breaker trip                         the circuit breaker");
-    println!("        tradewatch query 'sum by (status) (rate(execution_gateway_orders_total[1m]))'");
-    println!("  stop  Ctrl-C\n");
+    print!("{}", hints(args));
 
-    let full = args.scene.unwrap_or(if args.run_for.is_some() { Scene::Full } else { Scene::None }) == Scene::Full;
+    let full =
+        args.scene.unwrap_or(if args.run_for.is_some() { Scene::Full } else { Scene::None }) == Scene::Full;
     let end = args.run_for.map(|length| Instant::now() + length);
     if full {
         let stage = scene::Stage {
@@ -109,6 +119,29 @@ async fn watch(args: &DemoArgs, folders: &Folders, server: &Server, supervisor: 
     }
 }
 
+/// What to try, with the options that reach this demo.
+fn hints(args: &DemoArgs) -> String {
+    let of = if args.data_dir == Path::new(crate::DATA_DIR) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", args.data_dir.display())
+    };
+    let at = if args.listen.to_string() == crate::LISTEN {
+        String::new()
+    } else {
+        format!(" --url http://{}", args.listen)
+    };
+    let (kill, trip) =
+        (format!("tradewatch service kill execution-gateway{of}"), format!("tradewatch breaker trip{of}"));
+    let width = kill.len() + 7;
+    format!(
+        "  try   {kill:<width$}and watch the alert come\n\
+         \x20       {trip:<width$}the circuit breaker\n\
+         \x20       tradewatch query{at} 'sum by (status) (rate(execution_gateway_orders_total[1m]))'\n\
+         \x20 stop  Ctrl-C\n\n"
+    )
+}
+
 fn read_catalog(path: &Path) -> Result<Catalog> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     Ok(Catalog::parse(&path.to_string_lossy(), &text)?)
@@ -119,7 +152,11 @@ async fn start_all(supervisor: &Mutex<Supervisor>) -> Result<()> {
     for name in supervisor.names().to_vec() {
         let took = supervisor.start(&name).await?;
         let Some(spec) = supervisor.spec(&name) else { continue };
-        println!("  ✔ {name:<22} {:<21} {}", spec.addr, spec.note.replace("{}", &format!("{:.1} s", took.as_secs_f64())));
+        println!(
+            "  ✔ {name:<22} {:<21} {}",
+            spec.addr,
+            spec.note.replace("{}", &format!("{:.1} s", took.as_secs_f64()))
+        );
         std::io::stdout().flush()?;
     }
     Ok(())
@@ -134,7 +171,12 @@ async fn targets_up(server: &Server) -> Result<usize> {
             return Ok(count.good);
         }
         if begin.elapsed() > SETTLE {
-            bail!("{} of {} targets are up after {SETTLE:?}: {}", count.good, count.all, count.missing.join("; "));
+            bail!(
+                "{} of {} targets are up after {SETTLE:?}: {}",
+                count.good,
+                count.all,
+                count.missing.join("; ")
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -155,8 +197,18 @@ fn sum_up(folders: &Folders, server: &Server, begin: Timestamp, catalog: &Catalo
     let rules = summary::rules(server);
     let mut shortfalls = 0;
     println!();
-    for (what, count) in [("targets up", &targets), ("metrics moved", &metrics), ("panels with data", &panels), ("rules evaluated", &rules)] {
-        println!("  {} {what:<18} {} of {}", if count.missing.is_empty() { '✔' } else { '✘' }, count.good, count.all);
+    for (what, count) in [
+        ("targets up", &targets),
+        ("metrics moved", &metrics),
+        ("panels with data", &panels),
+        ("rules evaluated", &rules),
+    ] {
+        println!(
+            "  {} {what:<18} {} of {}",
+            if count.missing.is_empty() { '✔' } else { '✘' },
+            count.good,
+            count.all
+        );
         shortfalls += count.missing.len();
         for line in count.missing.iter().take(SHORTFALLS_SHOWN_MAX) {
             println!("      {line}");
@@ -188,8 +240,8 @@ struct Folders {
 
 impl Folders {
     fn prepare(args: &DemoArgs) -> Result<Folders> {
-        std::fs::create_dir_all(&args.data_dir).with_context(|| format!("create {}", args.data_dir.display()))?;
-        let data = args.data_dir.canonicalize()?;
+        let data =
+            args.data_dir.canonicalize().with_context(|| format!("find {}", args.data_dir.display()))?;
         let platforms = files::platforms(args.platforms.as_deref(), &args.platform, &data)?;
         let platform = platforms.join(&args.platform);
         let folders = Folders {
@@ -207,8 +259,12 @@ impl Folders {
         std::fs::create_dir_all(&folders.logs)?;
         let first = folders.platform.join("models/alpha_baseline-v1.model");
         std::fs::copy(&first, &folders.model).with_context(|| format!("copy {}", first.display()))?;
-        std::fs::write(&folders.prometheus, files::scrape_config(&platforms, &args.platform, args.port_base, args.listen)?)?;
-        let mut routing = std::fs::read_to_string(folders.platform.join("alertmanager.yml")).context("read the platform's alertmanager.yml")?;
+        std::fs::write(
+            &folders.prometheus,
+            files::scrape_config(&platforms, &args.platform, args.port_base, args.listen)?,
+        )?;
+        let mut routing = std::fs::read_to_string(folders.platform.join("alertmanager.yml"))
+            .context("read the platform's alertmanager.yml")?;
         if let Some(url) = &args.webhook {
             // The file ends with the receiver that everything goes to.
             routing += &format!("    webhook_configs:\n      - url: {url:?}\n        send_resolved: true\n");
@@ -226,7 +282,8 @@ fn platform_config(args: &DemoArgs, folders: &Folders, market_clock: MarketClock
     config.model_path = folders.model.clone();
     config.feed.speed = args.speed;
     config.broker.state_path = Some(folders.data.join("broker.db"));
-    config.database.url = args.database_url.clone().unwrap_or_else(|| format!("sqlite:{}", folders.database.display()));
+    config.database.url =
+        args.database_url.clone().unwrap_or_else(|| format!("sqlite:{}", folders.database.display()));
     config.redis_url = args.redis_url.clone().unwrap_or_default();
     config
 }
@@ -244,7 +301,10 @@ fn specs(config: &Config, folders: &Folders) -> Result<Vec<ServiceSpec>> {
             ServiceName::MarketDataService | ServiceName::Orchestrator => "ready in {}".to_owned(),
             ServiceName::SignalService => "model alpha_baseline v1".to_owned(),
             ServiceName::ExecutionGateway => {
-                format!("paper, {}", if config.database.url.starts_with("sqlite:") { "SQLite" } else { "PostgreSQL" })
+                format!(
+                    "paper, {}",
+                    if config.database.url.starts_with("sqlite:") { "SQLite" } else { "PostgreSQL" }
+                )
             }
         };
         specs.push(ServiceSpec {
@@ -277,8 +337,12 @@ fn monitor_options(args: &DemoArgs, folders: &Folders, session: &MarketClockConf
     }
     if let MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } = *session {
         let seconds = |count: i64| Duration::from_secs(count.max(0).cast_unsigned());
-        options.calendar =
-            options.calendar.with_virtual_session("XNYS", jiff::Timestamp::from_second(opens_at)?, seconds(open_seconds), seconds(closed_seconds));
+        options.calendar = options.calendar.with_virtual_session(
+            "XNYS",
+            jiff::Timestamp::from_second(opens_at)?,
+            seconds(open_seconds),
+            seconds(closed_seconds),
+        );
     }
     options.web.external_url = Some(format!("http://{}", args.listen));
     Ok(options)
@@ -298,9 +362,17 @@ pub fn interrupted() -> Result<impl Future<Output = ()>> {
 
 /// The monitor's own log; the terminal shows only what its user should read.
 fn log_to(path: &Path) -> Result<()> {
-    let file = std::fs::File::options().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))?;
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))?;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file)).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::sync::Mutex::new(file))
+        .with_ansi(false)
+        .init();
     Ok(())
 }
 

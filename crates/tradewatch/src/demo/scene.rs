@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
-use tradewatch_platforms::runtime::http::Client;
 use tradewatch_platforms::runtime::Net;
+use tradewatch_platforms::runtime::http::Client;
 
 /// How long the scene takes; a shorter `--for` leaves the end of it out and says so.
 pub const SCENE: Duration = Duration::from_secs(108);
@@ -52,15 +52,43 @@ fn script() -> Vec<(u64, &'static str, Act)> {
     use Act::{Delete, Kill, LockDatabase, Post, Start};
     let none = || json!({});
     vec![
-        (4, "a symbol more is subscribed, and given back", Post("market-data-service", "/api/v1/subscribe", json!({ "symbols": ["AAPL"] }))),
+        (
+            4,
+            "a symbol more is subscribed, and given back",
+            Post("market-data-service", "/api/v1/subscribe", json!({ "symbols": ["AAPL"] })),
+        ),
         (6, "", Delete("market-data-service", "/api/v1/subscribe/AAPL")),
-        (8, "the feed drops its connections and takes no new ones for 5 s", Post("market-feed", "/control/faults", json!({ "kind": "refuse", "for_seconds": 5 }))),
+        (
+            8,
+            "the feed drops its connections and takes no new ones for 5 s",
+            Post("market-feed", "/control/faults", json!({ "kind": "refuse", "for_seconds": 5 })),
+        ),
         (8, "", Post("market-feed", "/control/faults", json!({ "kind": "disconnect", "for_seconds": 1 }))),
-        (17, "the feed loses some messages of TSLA", Post("market-feed", "/control/faults", json!({ "kind": "gap", "symbol": "TSLA", "messages": 5, "for_seconds": 2 }))),
-        (20, "the broker answers 6 of 10 calls with errors for 8 s", Post("paper-broker", "/control/faults", json!({ "kind": "error", "share": 0.6, "for_seconds": 8 }))),
+        (
+            17,
+            "the feed loses some messages of TSLA",
+            Post(
+                "market-feed",
+                "/control/faults",
+                json!({ "kind": "gap", "symbol": "TSLA", "messages": 5, "for_seconds": 2 }),
+            ),
+        ),
+        (
+            20,
+            "the broker answers 6 of 10 calls with errors for 8 s",
+            Post(
+                "paper-broker",
+                "/control/faults",
+                json!({ "kind": "error", "share": 0.6, "for_seconds": 8 }),
+            ),
+        ),
         (31, "the broker is gone", Kill("paper-broker")),
         (36, "the broker is back", Start("paper-broker")),
-        (39, "the circuit breaker is reset, if broker errors tripped it", Act::Ask("execution-gateway", "/api/v1/breaker/reset")),
+        (
+            39,
+            "the circuit breaker is reset, if broker errors tripped it",
+            Act::Ask("execution-gateway", "/api/v1/breaker/reset"),
+        ),
         (42, "another program locks the database for 4 s", LockDatabase(Duration::from_secs(4))),
         (49, "the price cache is gone", Kill("price-cache")),
         (53, "the price cache is back", Start("price-cache")),
@@ -69,9 +97,25 @@ fn script() -> Vec<(u64, &'static str, Act)> {
         (63, "a new model is released", Act::Model(Model::Next)),
         (67, "dry run on", Post("execution-gateway", "/api/v1/mode", json!({ "dry_run": true }))),
         (71, "dry run off", Post("execution-gateway", "/api/v1/mode", json!({ "dry_run": false }))),
-        (74, "the circuit breaker is tripped by hand", Post("execution-gateway", "/api/v1/breaker/trip", json!({ "by": "scene", "comment": "announced" }))),
+        (
+            74,
+            "the circuit breaker is tripped by hand",
+            Post(
+                "execution-gateway",
+                "/api/v1/breaker/trip",
+                json!({ "by": "scene", "comment": "announced" }),
+            ),
+        ),
         (78, "the circuit breaker is reset", Post("execution-gateway", "/api/v1/breaker/reset", none())),
-        (82, "risk tightens the limits of the day, and takes it back", Post("execution-gateway", "/api/v1/limits", json!({ "daily_loss": 4000, "drawdown_ratio": 0.08, "gross_exposure": 90000 }))),
+        (
+            82,
+            "risk tightens the limits of the day, and takes it back",
+            Post(
+                "execution-gateway",
+                "/api/v1/limits",
+                json!({ "daily_loss": 4000, "drawdown_ratio": 0.08, "gross_exposure": 90000 }),
+            ),
+        ),
         (84, "", Post("execution-gateway", "/api/v1/limits", none())),
         (86, "the signal service is killed", Kill("signal-service")),
         (91, "the signal service is started", Start("signal-service")),
@@ -159,7 +203,8 @@ impl Stage {
 
     /// Puts another file in the model's place, as a release does, and asks for a reload. A refusal is the point here.
     async fn offer(&self, model: Model) -> Result<()> {
-        let next = std::fs::read(&self.next_model).with_context(|| format!("read {}", self.next_model.display()))?;
+        let next =
+            std::fs::read(&self.next_model).with_context(|| format!("read {}", self.next_model.display()))?;
         match model {
             Model::Damaged => {
                 let mut damaged = next;
@@ -168,7 +213,8 @@ impl Stage {
                 }
                 replace(&self.model, &damaged)?;
             }
-            Model::Missing => std::fs::remove_file(&self.model).with_context(|| format!("remove {}", self.model.display()))?,
+            Model::Missing => std::fs::remove_file(&self.model)
+                .with_context(|| format!("remove {}", self.model.display()))?,
             Model::Next => replace(&self.model, &next)?,
         }
         let url = self.url("signal-service", "/api/v1/model/reload").await?;

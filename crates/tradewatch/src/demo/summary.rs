@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tradewatch_catalog::{Catalog, Kind, MetricSpec};
-use tradewatch_server::Server;
 use tradewatch_promql::{Engine, QueryValue};
+use tradewatch_server::Server;
 use tradewatch_tsdb::{Db, MatchOp, Matcher, Series, Timestamp, Value, is_stale};
 
 /// Panels are asked at this resolution.
@@ -76,7 +76,8 @@ pub fn metrics(span: &Span, catalog: &Catalog) -> Result<(Count, Vec<String>)> {
         let series = samples_of(span, metric)?;
         count.add(&metric.name, still(metric, &series));
         for label in &metric.labels {
-            let seen: BTreeSet<&str> = series.iter().filter_map(|series| series.labels.get(&label.name)).collect();
+            let seen: BTreeSet<&str> =
+                series.iter().filter_map(|series| series.labels.get(&label.name)).collect();
             for value in label.values.iter().filter(|value| !seen.contains(value.as_str())) {
                 unexercised.push(format!("{}{{{}=\"{value}\"}}", metric.name, label.name));
             }
@@ -86,7 +87,8 @@ pub fn metrics(span: &Span, catalog: &Catalog) -> Result<(Count, Vec<String>)> {
 }
 
 fn samples_of(span: &Span, metric: &MetricSpec) -> Result<Vec<Series>> {
-    let name = if metric.kind == Kind::Histogram { format!("{}_count", metric.name) } else { metric.name.clone() };
+    let name =
+        if metric.kind == Kind::Histogram { format!("{}_count", metric.name) } else { metric.name.clone() };
     let matcher = Matcher::new("__name__", MatchOp::Equal, &name)?;
     Ok(span.db.select(&[matcher], span.start, span.end))
 }
@@ -127,9 +129,12 @@ pub fn panels(span: &Span, folder: &Path) -> Result<Count> {
     let mut count = Count::default();
     for file in json_files(folder)? {
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let dashboard: Json = serde_json::from_str(&text).with_context(|| format!("parse {}", file.display()))?;
+        let dashboard: Json =
+            serde_json::from_str(&text).with_context(|| format!("parse {}", file.display()))?;
         let name = dashboard["uid"].as_str().unwrap_or("?");
-        for panel in dashboard["panels"].as_array().into_iter().flatten().filter(|panel| panel["type"] != "row") {
+        for panel in
+            dashboard["panels"].as_array().into_iter().flatten().filter(|panel| panel["type"] != "row")
+        {
             let title = panel["title"].as_str().unwrap_or("?");
             count.add(format!("{name} / {title}"), empty(span, panel)?);
         }
@@ -157,11 +162,13 @@ fn empty(span: &Span, panel: &Json) -> Result<Option<String>> {
             Ok(expr) => expr,
             Err(error) => return Ok(Some(format!("query does not parse: {error}"))),
         };
-        let QueryValue::Matrix(series) = span.engine.range(span.db, &expr, span.start, span.end, STEP)?.value else {
+        let QueryValue::Matrix(series) = span.engine.range(span.db, &expr, span.start, span.end, STEP)?.value
+        else {
             continue;
         };
         any |= !series.is_empty();
-        moving |= series.iter().any(|series| floats(series).map(f64::to_bits).collect::<BTreeSet<_>>().len() > 1);
+        moving |=
+            series.iter().any(|series| floats(series).map(f64::to_bits).collect::<BTreeSet<_>>().len() > 1);
     }
     Ok(match (any, moving, explained) {
         (false, _, _) => Some("no data".into()),

@@ -24,13 +24,19 @@ async fn each_lost_service_is_told_within_three_seconds_and_again_when_it_is_bac
     for (service, alert) in SERVICES {
         let killed = Instant::now();
         demo.command(&["service", "kill", service]);
-        let told = eventually(&format!("{alert} at the webhook"), PATIENCE, async || webhook.first(alert, "firing", killed)).await;
+        let told = eventually(&format!("{alert} at the webhook"), PATIENCE, async || {
+            webhook.first(alert, "firing", killed)
+        })
+        .await;
         let took = told - killed;
         println!("{alert}: told after {took:.2?}");
         assert!(took <= TOLD_WITHIN, "{alert} was told after {took:?}");
         let started = Instant::now();
         demo.command(&["service", "start", service]);
-        let resolved = eventually(&format!("{alert} resolved"), PATIENCE, async || webhook.first(alert, "resolved", started)).await;
+        let resolved = eventually(&format!("{alert} resolved"), PATIENCE, async || {
+            webhook.first(alert, "resolved", started)
+        })
+        .await;
         println!("{alert}: resolved after {:.2?}", resolved - started);
     }
 }
@@ -87,11 +93,16 @@ async fn a_taken_port_and_a_locked_folder_are_one_line_each() {
     assert!(text.contains(&format!("{} is taken", ports.base + 2)), "{text}");
 
     let demo = Demo::start(&[]).await;
+    let config = std::fs::read_to_string(demo.folder.path().join("prometheus.yml")).unwrap();
     let output = command(&demo.folder, &Ports::free(), &[]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("is in use by process"), "{text}");
+    // The demo that runs keeps its files: its services start again on their own ports.
+    assert_eq!(std::fs::read_to_string(demo.folder.path().join("prometheus.yml")).unwrap(), config);
+    demo.command(&["service", "kill", "orchestrator"]);
+    demo.command(&["service", "start", "orchestrator"]);
 }
 
 #[test]

@@ -69,7 +69,8 @@ fn expressions() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for platform in ["trading-platform", "tradewatch"] {
         for entry in std::fs::read_dir(platforms.join(platform).join("dashboards")).unwrap() {
-            let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
+            let dashboard: Value =
+                serde_json::from_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
             for panel in dashboard["panels"].as_array().unwrap() {
                 let targets = panel["targets"].as_array().into_iter().flatten();
                 found.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
@@ -78,9 +79,14 @@ fn expressions() -> BTreeSet<String> {
         for entry in std::fs::read_dir(platforms.join(platform).join("rules")).unwrap() {
             let path = entry.unwrap().path();
             if !path.to_string_lossy().ends_with(".test.yml") {
-                let (file, errors) = tradewatch_alert::rules::RuleFile::parse(&path.to_string_lossy(), &std::fs::read_to_string(&path).unwrap());
+                let (file, errors) = tradewatch_alert::rules::RuleFile::parse(
+                    &path.to_string_lossy(),
+                    &std::fs::read_to_string(&path).unwrap(),
+                );
                 assert!(errors.is_empty(), "{errors:?}");
-                found.extend(file.groups.iter().flat_map(|group| group.rules.iter().map(|rule| rule.expr.to_string())));
+                found.extend(
+                    file.groups.iter().flat_map(|group| group.rules.iter().map(|rule| rule.expr.to_string())),
+                );
             }
         }
     }
@@ -90,8 +96,14 @@ fn expressions() -> BTreeSet<String> {
 type Answer = BTreeMap<String, Vec<(f64, f64)>>;
 
 async fn ask(addr: SocketAddr, expr: &str, start: f64, end: f64) -> Result<Answer, String> {
-    let url = format!("http://{addr}/api/v1/query_range?query={}&start={start}&end={end}&step=5", encode(expr));
-    let json: Value = client().get(&url).await.map_err(|error| error.to_string())?.json().map_err(|error| error.to_string())?;
+    let url =
+        format!("http://{addr}/api/v1/query_range?query={}&start={start}&end={end}&step=5", encode(expr));
+    let json: Value = client()
+        .get(&url)
+        .await
+        .map_err(|error| error.to_string())?
+        .json()
+        .map_err(|error| error.to_string())?;
     if json["status"] != "success" {
         return Err(json["error"].to_string());
     }
@@ -99,7 +111,9 @@ async fn ask(addr: SocketAddr, expr: &str, start: f64, end: f64) -> Result<Answe
     for series in json["data"]["result"].as_array().unwrap() {
         let labels: BTreeMap<&String, &Value> = series["metric"].as_object().unwrap().iter().collect();
         let values = series["values"].as_array().unwrap();
-        let points = values.iter().map(|point| (point[0].as_f64().unwrap(), point[1].as_str().unwrap().parse().unwrap()));
+        let points = values
+            .iter()
+            .map(|point| (point[0].as_f64().unwrap(), point[1].as_str().unwrap().parse().unwrap()));
         answer.insert(format!("{labels:?}"), points.collect());
     }
     Ok(answer)
@@ -128,7 +142,11 @@ fn difference(theirs: &Answer, ours: &Answer, start: f64, window: f64) -> Option
     let names = |answer: &Answer| answer.keys().cloned().collect::<BTreeSet<_>>();
     let (their_names, our_names) = (names(theirs), names(ours));
     if their_names != our_names {
-        return Some(format!("series differ: only theirs {:?}, only ours {:?}", &their_names - &our_names, &our_names - &their_names));
+        return Some(format!(
+            "series differ: only theirs {:?}, only ours {:?}",
+            &their_names - &our_names,
+            &our_names - &their_names
+        ));
     }
     for (name, their_points) in theirs {
         let our_points = &ours[name];
@@ -136,12 +154,15 @@ fn difference(theirs: &Answer, ours: &Answer, start: f64, window: f64) -> Option
             return Some(format!("{name}: {} points there, {} here", their_points.len(), our_points.len()));
         }
         for ((their_time, their_value), (our_time, our_value)) in their_points.iter().zip(our_points) {
-            let tolerance = if beginning(their_time - start, window) { BEGINNING_TOLERANCE } else { TOLERANCE };
+            let tolerance =
+                if beginning(their_time - start, window) { BEGINNING_TOLERANCE } else { TOLERANCE };
             let same = their_value.to_bits() == our_value.to_bits()
                 || (their_value.is_nan() && our_value.is_nan())
                 || (their_value - our_value).abs() <= tolerance * their_value.abs().max(our_value.abs());
             if their_time != our_time || !same {
-                return Some(format!("{name}: {their_value} at {their_time} there, {our_value} at {our_time} here"));
+                return Some(format!(
+                    "{name}: {their_value} at {their_time} there, {our_value} at {our_time} here"
+                ));
             }
         }
     }
@@ -154,12 +175,14 @@ async fn prometheus_and_we_agree_on_every_panel_and_rule() {
     let end_ms = now_ms - 30_000 - now_ms % 1000;
     let start_ms = end_ms - RECORDED.as_millis() as i64;
     // The recording has a runtime of its own, on virtual time.
-    let body = tokio::task::spawn_blocking(move || crate::recording::body(RECORDED, start_ms, stamp)).await.unwrap();
+    let body =
+        tokio::task::spawn_blocking(move || crate::recording::body(RECORDED, start_ms, stamp)).await.unwrap();
     let target = replay_target(body).await;
     let folder = TempDir::new().unwrap();
 
     let ports = Ports::free();
-    let (theirs, ours): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], ports.base).into(), ([127, 0, 0, 1], ports.monitor).into());
+    let (theirs, ours): (SocketAddr, SocketAddr) =
+        (([127, 0, 0, 1], ports.base).into(), ([127, 0, 0, 1], ports.monitor).into());
     let log = std::fs::File::create(folder.path().join("prometheus.log")).unwrap();
     let _prometheus = Running(
         Command::new("prometheus")
@@ -174,7 +197,12 @@ async fn prometheus_and_we_agree_on_every_panel_and_rule() {
     let _tradewatch = Running(
         Command::new(env!("CARGO_BIN_EXE_tradewatch"))
             .args(["serve", "--config", &write_config(&folder, "ours", target).to_string_lossy()])
-            .args(["--listen", &ours.to_string(), "--data-dir", &folder.path().join("tradewatch").to_string_lossy()])
+            .args([
+                "--listen",
+                &ours.to_string(),
+                "--data-dir",
+                &folder.path().join("tradewatch").to_string_lossy(),
+            ])
             .stdout(Stdio::null())
             .stdin(Stdio::null())
             .spawn()
@@ -203,10 +231,15 @@ async fn prometheus_and_we_agree_on_every_panel_and_rule() {
                 }
                 Some(what) => differences.push(format!("{expr}\n    {what}")),
             },
-            (theirs, ours) => differences.push(format!("{expr}\n    there {:?}, here {:?}", theirs.err(), ours.err())),
+            (theirs, ours) => {
+                differences.push(format!("{expr}\n    there {:?}, here {:?}", theirs.err(), ours.err()))
+            }
         }
     }
     println!("{agreed} queries agree, {with_data} of them with data; {} differ", differences.len());
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
-    assert!(with_data > agreed / 2, "only {with_data} of {agreed} queries had data: the recording is too poor");
+    assert!(
+        with_data > agreed / 2,
+        "only {with_data} of {agreed} queries had data: the recording is too poor"
+    );
 }

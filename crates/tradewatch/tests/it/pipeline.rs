@@ -33,24 +33,35 @@ impl Pipeline {
         let db = Db::in_memory();
         let ingest = |labels: Vec<(&str, String)>| {
             let target = Labels::from_pairs(labels);
-            Ingest::new(db.clone(), IngestOptions { target, honor_timestamps: true, ..IngestOptions::default() })
+            Ingest::new(
+                db.clone(),
+                IngestOptions { target, honor_timestamps: true, ..IngestOptions::default() },
+            )
         };
         let mut groups = Vec::new();
         for name in ["service-health", "trading-operations", "data-quality", "performance"] {
             let path = folder.join(format!("rules/{name}.yml"));
             let (file, errors) = RuleFile::parse(name, &std::fs::read_to_string(&path).unwrap());
             assert!(errors.is_empty(), "{errors:?}");
-            groups.extend(file.groups.iter().map(|spec| Group::new(name, spec, Duration::from_secs(1), Duration::ZERO)));
+            groups.extend(
+                file.groups.iter().map(|spec| Group::new(name, spec, Duration::from_secs(1), Duration::ZERO)),
+            );
         }
         // The shipped receiver has no integration of its own; the demo adds its terminal, this test a webhook.
         let routing = std::fs::read_to_string(folder.join("alertmanager.yml")).unwrap()
             + "    webhook_configs:\n      - url: http://127.0.0.1:9/hook\n        send_resolved: true\n";
         let (config, _) = Config::parse("alertmanager.yml", &routing).unwrap();
         Pipeline {
-            targets: ServiceName::MONITORED.into_iter().map(|service| (service, ingest(target_labels(service).to_vec()))).collect(),
+            targets: ServiceName::MONITORED
+                .into_iter()
+                .map(|service| (service, ingest(target_labels(service).to_vec())))
+                .collect(),
             clock: ingest(vec![("job", "tradewatch".to_owned())]),
             groups,
-            around: Surroundings::new(engine_query(Arc::new(Engine::new(EngineOptions::default())), db.clone()), db.clone()),
+            around: Surroundings::new(
+                engine_query(Arc::new(Engine::new(EngineOptions::default())), db.clone()),
+                db.clone(),
+            ),
             notifier: Notifier::new(Arc::new(config), NotifierOptions::default()),
             told: Vec::new(),
         }
@@ -69,7 +80,12 @@ impl Pipeline {
             };
             ingest.scrape(now, fetched, Duration::ZERO).unwrap();
         }
-        self.clock.scrape_body(now, b"tradewatch_market_open{mic=\"XNYS\"} 1\ntradewatch_market_open{mic=\"CRYPTO\"} 1\n").unwrap();
+        self.clock
+            .scrape_body(
+                now,
+                b"tradewatch_market_open{mic=\"XNYS\"} 1\ntradewatch_market_open{mic=\"CRYPTO\"} 1\n",
+            )
+            .unwrap();
         for group in &mut self.groups {
             let evaluation = group.evaluate(now, &self.around);
             assert_eq!(evaluation.store_error, None);
@@ -126,8 +142,16 @@ fn a_locked_database_and_a_tripped_breaker_are_told_and_end() {
     let told = run(3, 140, |second, platform| match second {
         20 => platform.lock_database(true).unwrap(),
         70 => platform.lock_database(false).unwrap(),
-        90 => platform.post(ServiceName::ExecutionGateway, "/api/v1/breaker/trip", serde_json::json!({ "by": "test" })),
-        110 => platform.post(ServiceName::ExecutionGateway, "/api/v1/breaker/reset", serde_json::json!({ "by": "test" })),
+        90 => platform.post(
+            ServiceName::ExecutionGateway,
+            "/api/v1/breaker/trip",
+            serde_json::json!({ "by": "test" }),
+        ),
+        110 => platform.post(
+            ServiceName::ExecutionGateway,
+            "/api/v1/breaker/reset",
+            serde_json::json!({ "by": "test" }),
+        ),
         _ => (),
     });
     let names: Vec<&str> = told.iter().map(|line| line[8..].trim()).collect();

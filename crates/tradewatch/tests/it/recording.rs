@@ -38,7 +38,8 @@ pub fn body(length: Duration, start_ms: i64, stamp: fn(&mut String, &str, &str, 
         }
         let at_ms = start_ms + elapsed as i64 * 1000;
         for service in ServiceName::MONITORED {
-            let labels: Vec<String> = target_labels(service).iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let labels: Vec<String> =
+                target_labels(service).iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
             let labels = labels.join(",");
             let up = second.platform.is_up(service);
             stamp(&mut out, &format!("up {}\n", u8::from(up)), &labels, at_ms);
@@ -49,7 +50,12 @@ pub fn body(length: Duration, start_ms: i64, stamp: fn(&mut String, &str, &str, 
             }
         }
         for mic in ["XNYS", "CRYPTO"] {
-            stamp(&mut out, &format!("tradewatch_market_open{{mic=\"{mic}\"}} 1\n"), "job=\"tradewatch\"", at_ms);
+            stamp(
+                &mut out,
+                &format!("tradewatch_market_open{{mic=\"{mic}\"}} 1\n"),
+                "job=\"tradewatch\"",
+                at_ms,
+            );
         }
     })
     .expect("the platform runs on virtual time");

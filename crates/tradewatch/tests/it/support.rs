@@ -50,7 +50,8 @@ impl Demo {
     }
 
     pub async fn start_in(folder: Arc<TempDir>, ports: Ports, args: &[&str]) -> Demo {
-        let child = command(&folder, &ports, args).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        let child =
+            command(&folder, &ports, args).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut demo = Demo { folder, ports, child };
         let begin = Instant::now();
         while !demo.ready().await {
@@ -72,12 +73,16 @@ impl Demo {
 
     /// The `data` of an instant query, if the monitor answers.
     pub async fn query(&self, expr: &str) -> Option<Value> {
-        self.get(&format!("/api/v1/query?query={}", encode(expr))).await.map(|mut answer| answer["data"].take())
+        self.get(&format!("/api/v1/query?query={}", encode(expr)))
+            .await
+            .map(|mut answer| answer["data"].take())
     }
 
     /// The `data` of an instant query about another time.
     pub async fn query_at(&self, expr: &str, at: f64) -> Option<Value> {
-        self.get(&format!("/api/v1/query?query={}&time={at}", encode(expr))).await.map(|mut answer| answer["data"].take())
+        self.get(&format!("/api/v1/query?query={}&time={at}", encode(expr)))
+            .await
+            .map(|mut answer| answer["data"].take())
     }
 
     pub async fn get(&self, path: &str) -> Option<Value> {
@@ -146,7 +151,17 @@ pub fn client() -> Client {
 }
 
 pub fn encode(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
 }
 
 /// Waits until `probe` gives something.
@@ -176,9 +191,12 @@ impl Webhook {
         let router = Router::new()
             .route(
                 "/hook",
-                post(async |State(received): State<Arc<Mutex<Vec<(Instant, Value)>>>>, Json(body): Json<Value>| {
-                    received.lock().unwrap().push((Instant::now(), body));
-                }),
+                post(
+                    async |State(received): State<Arc<Mutex<Vec<(Instant, Value)>>>>,
+                           Json(body): Json<Value>| {
+                        received.lock().unwrap().push((Instant::now(), body));
+                    },
+                ),
             )
             .with_state(received.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -189,7 +207,11 @@ impl Webhook {
     pub fn first(&self, alert: &str, status: &str, since: Instant) -> Option<Instant> {
         let received = self.received.lock().unwrap();
         let carries = |body: &Value| {
-            body["alerts"].as_array().into_iter().flatten().any(|one| one["labels"]["alertname"] == alert && one["status"] == status)
+            body["alerts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|one| one["labels"]["alertname"] == alert && one["status"] == status)
         };
         received.iter().find(|(at, body)| *at >= since && carries(body)).map(|(at, _)| *at)
     }
