@@ -296,9 +296,19 @@ function OrdersTile({ now }: { now: Now }) {
   );
 }
 
+/** The equities' session is over, or has not begun. */
+function isShut(): boolean {
+  const state = marketClock.value[SHADED_MIC];
+  return state !== undefined && state !== "open";
+}
+
 function AgeTile({ now }: { now: Now }) {
-  const ages = [...now.by("priceAge", "symbol")];
+  const shut = isShut();
+  const all = [...now.by("priceAge", "symbol")];
+  // Outside its session nobody quotes an equity: its price grows old and nothing is wrong.
+  const ages = shut ? all.filter(([symbol]) => symbol.includes("/")) : all;
   const stale = now.get("staleSymbols");
+  if (ages.length === 0 && all.length > 0) return <Tile label="Oldest price"><span class="tile-value">–</span><span class="tile-sub">{SHADED_MIC} is closed</span></Tile>;
   if (ages.length === 0) return <Tile label="Oldest price" tone="warn"><Absent now={now} what="priceAge" /></Tile>;
   const [symbol, worst] = ages.reduce((a, b) => (b[1] > a[1] ? b : a));
   // A difference of 1.3 s is the feed's clock and no reason to worry; what grows is.
@@ -306,7 +316,7 @@ function AgeTile({ now }: { now: Now }) {
   return (
     <Tile label="Oldest price" tone={tone}>
       <span class="tile-value tabular">{tone !== "none" && <span aria-hidden="true">▲ </span>}{age(worst * 1000)}</span>
-      <span class="tile-sub">{symbol}{stale > 0 ? ` · ${stale} symbols stale` : ""}</span>
+      <span class="tile-sub">{symbol}{shut ? ` · ${SHADED_MIC} is closed` : ""}{stale > 0 && !shut ? ` · ${stale} symbols stale` : ""}</span>
     </Tile>
   );
 }
@@ -494,6 +504,7 @@ function Positions({ now }: { now: Now }) {
   const quantity = now.by("position", "symbol");
   const mid = now.by("mid", "symbol");
   const ages = now.by("priceAge", "symbol");
+  const shut = isShut();
   const symbols = [...new Set([...quantity.keys(), ...mid.keys()])].filter(Boolean).sort();
   const notional = (symbol: string) => (quantity.get(symbol) ?? NaN) * (mid.get(symbol) ?? NaN);
   const biggest = Math.max(1, ...symbols.map((symbol) => Math.abs(notional(symbol)) || 0));
@@ -504,7 +515,7 @@ function Positions({ now }: { now: Now }) {
       const q = quantity.get(symbol) ?? NaN;
       const value = notional(symbol);
       const seconds = ages.get(symbol) ?? NaN;
-      const tone = seconds >= PRICE_AGE_BAD_S ? "bad" : seconds >= PRICE_AGE_WARN_S ? "warn" : "";
+      const tone = shut && !symbol.includes("/") ? "" : seconds >= PRICE_AGE_BAD_S ? "bad" : seconds >= PRICE_AGE_WARN_S ? "warn" : "";
       const share = Number.isNaN(value) ? 0 : Math.abs(value) / biggest / 2;
       return [
         { text: symbol, content: <b>{symbol}</b> },
