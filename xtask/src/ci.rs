@@ -55,8 +55,12 @@ pub struct Run {
 /// If a stage failed; the table names it.
 pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     match size {
-        Size::Small => println!("long checks at their small sizes: 200 crash seeds, 3 kills, a scene of 120 s"),
-        Size::Full => println!("long checks at full size: 10,000 crash seeds, 100 kills, 200,000 fuzz rounds, a scene of 600 s"),
+        Size::Small => {
+            println!("long checks at their small sizes: 200 crash seeds, 3 kills, a scene of 120 s")
+        }
+        Size::Full => println!(
+            "long checks at full size: 10,000 crash seeds, 100 kills, 200,000 fuzz rounds, a scene of 600 s"
+        ),
     }
     let mut run = Run { root: root.to_path_buf(), size, only: only.map(str::to_owned), results: Vec::new() };
     run.stage("install", install);

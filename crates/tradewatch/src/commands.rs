@@ -22,14 +22,15 @@ fn client() -> Client {
 
 /// `tradewatch query`: the answer as one line per series.
 pub async fn query(args: QueryArgs) -> Result<ExitCode> {
-    let mut url = format!("{}/api/v1/query?query={}", args.url.trim_end_matches('/'), encode(&args.expr));
+    let monitor = base_url(&args.url);
+    let mut url = format!("{monitor}/api/v1/query?query={}", encode(&args.expr));
     if let Some(time) = &args.time {
         url += &format!("&time={}", encode(time));
     }
     let answer = client()
         .get(&url)
         .await
-        .with_context(|| format!("no monitor answers at {}; name it with --url", args.url))?;
+        .with_context(|| format!("no monitor answers at {monitor}; name it with --url"))?;
     let json: Json = answer.json()?;
     if json["status"] != "success" {
         bail!("{}", json["error"].as_str().unwrap_or("the monitor refused the query and gave no reason"));
@@ -41,6 +42,12 @@ pub async fn query(args: QueryArgs) -> Result<ExitCode> {
     }
     print!("{}", lines(&json["data"]));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was given as the monitor's address, as the beginning of a URL.
+fn base_url(text: &str) -> String {
+    let text = text.trim_end_matches('/');
+    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
 }
 
 /// The result of an instant query as text: labels, then the value.
@@ -125,12 +132,35 @@ pub async fn breaker(data_dir: &Path, action: &str) -> Result<ExitCode> {
     let gateway =
         control::ask(data_dir, &Request::Address { name: "execution-gateway".into() }).await?.message;
     let url = format!("http://{gateway}/api/v1/breaker/{action}");
-    let answer = client().post(&url, &serde_json::json!({ "by": "command line" })).await?;
+    let answer = client()
+        .post(&url, &serde_json::json!({ "by": "command line" }))
+        .await
+        .context("the execution gateway does not answer; `tradewatch service list` tells how it is doing")?;
+    let json: Json = answer.json().unwrap_or_default();
     if !answer.is_success() {
-        bail!("the gateway refused ({}): {}", answer.status, answer.text());
+        bail!("the gateway refuses: {}", json["error"].as_str().unwrap_or(&answer.text()));
     }
-    println!("{}", answer.text());
+    println!("{}", breaker_line(&json, jiff::Timestamp::now()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the gateway did to its breaker, in a line.
+fn breaker_line(answer: &Json, now: jiff::Timestamp) -> String {
+    let mut line = if answer["tripped"] == true && answer["news"] == false {
+        "the circuit breaker is tripped already".to_owned()
+    } else if answer["tripped"] == true {
+        "circuit breaker tripped: new positions are blocked until `tradewatch breaker reset`".to_owned()
+    } else {
+        let until = answer["breaker"]["until"]
+            .as_i64()
+            .map_or(0, |until| until / 1_000_000_000 - now.as_second())
+            .max(0);
+        format!("circuit breaker reset: trading goes on after a quiet period of {until} s")
+    };
+    if answer["saved"] == false {
+        line += "; the gateway could not write that to its database, so a restart would forget it";
+    }
+    line
 }
 
 /// Watches what a prometheus.yml names, until Ctrl-C.
@@ -232,4 +262,31 @@ pub fn train(out: &Path) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_monitor_may_be_named_without_a_scheme() {
+        assert_eq!(base_url("127.0.0.1:9090"), "http://127.0.0.1:9090");
+        assert_eq!(base_url("http://127.0.0.1:9090/"), "http://127.0.0.1:9090");
+    }
+
+    #[test]
+    fn the_breaker_is_told_in_words() {
+        let now = jiff::Timestamp::from_second(1_000).unwrap();
+        let line = |answer| breaker_line(&answer, now);
+        assert!(
+            line(json!({"tripped": true, "news": true, "saved": true}))
+                .starts_with("circuit breaker tripped")
+        );
+        assert!(line(json!({"tripped": true, "news": false, "saved": true})).ends_with("already"));
+        let reset = line(
+            json!({"reset": true, "saved": false, "breaker": {"state": "quiet", "until": 1_008_400_000_000_i64}}),
+        );
+        assert!(reset.contains("quiet period of 8 s; the gateway could not write"), "{reset}");
+    }
 }

@@ -12,7 +12,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Where a demo keeps its data unless told otherwise.
-const DATA_DIR: &str = "tradewatch-data";
+pub const DATA_DIR: &str = "tradewatch-data";
+/// Where the monitor answers unless told otherwise.
+pub const LISTEN: &str = "127.0.0.1:9090";
+/// The largest base that leaves room for the ports of all services.
+const PORT_BASE_MAX: i64 = u16::MAX as i64 - 12;
 
 #[derive(Parser)]
 #[command(
@@ -62,16 +66,16 @@ pub struct DemoArgs {
     #[arg(long, default_value = "trading-platform")]
     pub platform: String,
     /// Where the monitor answers
-    #[arg(long, default_value = "127.0.0.1:9090")]
+    #[arg(long, default_value = LISTEN)]
     pub listen: SocketAddr,
     /// The services listen from here on: base + 1 to base + 12
-    #[arg(long, default_value_t = 8000)]
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(..=PORT_BASE_MAX))]
     pub port_base: u16,
     /// Where everything is kept
     #[arg(long, default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// How fast the recording is replayed
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
     /// Everything random follows from this
     #[arg(long, default_value_t = 4711)]
@@ -284,6 +288,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads a speed that the feed can replay at.
+fn speed(text: &str) -> Result<f64, String> {
+    let (min, max) = tradewatch_platforms::feed::replay::SPEED;
+    match text.parse::<f64>() {
+        Ok(speed) if (min..=max).contains(&speed) => Ok(speed),
+        _ => Err(format!(
+            "{text:?} is not a speed; write a number from {min} to {max}, where 1 is as recorded"
+        )),
+    }
+}
+
 /// Reads `90s`, `10m`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let hint = || format!("{text:?} is not a duration; write for example 120s, 10m or 1h30m");
@@ -314,6 +329,22 @@ mod tests {
     fn the_flags_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_demo_takes_only_ports_and_speeds_that_exist() {
+        let parse =
+            |flag: &str, value: &str| Cli::try_parse_from(["tradewatch", "demo", flag, value]).is_ok();
+        assert!(parse("--port-base", "65523") && parse("--speed", "5"));
+        for (flag, value) in [
+            ("--port-base", "65524"),
+            ("--speed", "0"),
+            ("--speed=-1", ""),
+            ("--speed", "NaN"),
+            ("--speed", "fast"),
+        ] {
+            assert!(!parse(flag, value), "{flag} {value} was taken");
+        }
     }
 
     #[test]

@@ -32,6 +32,28 @@ export function align(frames: readonly { t: Float64Array; columns: readonly Floa
   return { t, columns };
 }
 
+/** So many steps without any column are a gap: the live line may leave one out under load. */
+const GAP_STEPS = 4;
+
+/** A column of nothing after each one that the next does not follow soon, so that no line is drawn through a gap. */
+export function broken({ t, columns }: Aligned, stepMs: number): Aligned {
+  const after: number[] = [];
+  for (let i = 1; i < t.length; i++) if (t[i]! - t[i - 1]! > GAP_STEPS * stepMs) after.push(i);
+  if (after.length === 0) return { t, columns };
+  const spread = (values: Float64Array, between: (i: number) => number) => {
+    const out = new Float64Array(values.length + after.length);
+    let from = 0;
+    after.forEach((i, n) => {
+      out.set(values.subarray(from, i), from + n);
+      out[i + n] = between(i);
+      from = i;
+    });
+    out.set(values.subarray(from), from + after.length);
+    return out;
+  };
+  return { t: spread(t, (i) => t[i - 1]! + stepMs), columns: columns.map((values) => spread(values, () => NaN)) };
+}
+
 function sameTimes(a: Float64Array, b: Float64Array): boolean {
   if (a === b) return true;
   if (a.length !== b.length) return false;
@@ -64,7 +86,7 @@ export function stack(columns: readonly Float64Array[], percent: boolean): Float
   });
 }
 
-/** uPlot's gaps are nulls. Steps that lie further apart than `gapMs` are gaps as well, unless nulls are spanned. */
+/** uPlot's gaps are nulls. */
 export function withGaps(values: Float64Array, positiveOnly: boolean): (number | null)[] {
   const out: (number | null)[] = new Array(values.length);
   for (let i = 0; i < values.length; i++) {

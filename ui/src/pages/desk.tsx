@@ -22,7 +22,7 @@ import { useEffect } from "preact/hooks";
 import { isOpen, muted, severityRank, sortAlerts, useAlerts } from "../data/alerts";
 import { useClosed, useNotes } from "./backdrop";
 import { nextChange, SHADED_MIC, useSessions } from "../data/sessions";
-import { NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
+import { LAST_SPECS, NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
 import { PageHead, Sign, State, useTitle } from "./page";
 import { instant } from "../data/api";
 import { param, search, setParams } from "../shell/router";
@@ -39,6 +39,8 @@ interface Now {
   by: (key: NowKey, label: string) => Map<string, number>;
   error: (key: NowKey) => string | null;
   source: Source;
+  /** When the gateway was heard last, in ms, while it is not heard. */
+  lost: number | null;
 }
 
 export function DeskPage() {
@@ -58,7 +60,9 @@ export function DeskPage() {
   const stepMs = stepFor(rangeMs, 600, Math.max(1000, scrapeMs.value));
   const states = useSource(useMemo(() => stateSpecs(stepMs), [stepMs]), window);
   const pnl = useSource(useMemo(() => [{ refId: "A", expr: 'max(execution_gateway_pnl_dollars{type="total"})', stepMs, instant: false }], [stepMs]), window);
-  const now = readNow(nowSource);
+  const silent = nowSource.version.value >= 0 && nowSource.ready && newest(nowSource, "openOrders").length === 0;
+  const lastSource = useSource(LAST_SPECS, nowWindow, silent);
+  const now = readNow(nowSource, silent ? lastSource : null);
   return (
     <>
       <PageHead title="Desk" subtitle="trading-platform">
@@ -87,20 +91,30 @@ function StaleSince({ source }: { source: Source }) {
   return since === null ? null : <StaleBadge since={since} />;
 }
 
-function readNow(source: Source): Now {
+/** The newest values of one question; empty if it was not asked. */
+function newest(source: Source, key: string) {
+  const state = source.states.find((one) => one.spec.refId === key);
+  if (!state) return [];
+  const { t, columns } = state.buffer.view();
+  const last = t.length - 1;
+  // Only the newest column counts: a series that is missing there has ended.
+  return columns.map((column) => ({ labels: column.labels, v: last < 0 ? NaN : column.values[last]! })).filter((one) => !Number.isNaN(one.v));
+}
+
+function readNow(source: Source, lastWord: Source | null): Now {
   source.version.value;
-  const state = (key: NowKey) => source.states.find((one) => one.spec.refId === key)!;
-  const newest = (key: NowKey) => {
-    const { t, columns } = state(key).buffer.view();
-    const last = t.length - 1;
-    // Only the newest column counts: a series that is missing there has ended.
-    return columns.map((column) => ({ labels: column.labels, v: last < 0 ? NaN : column.values[last]! })).filter((one) => !Number.isNaN(one.v));
+  lastWord?.version.value;
+  const values = (key: NowKey) => {
+    const fresh = newest(source, key);
+    return fresh.length > 0 || !lastWord ? fresh : newest(lastWord, key);
   };
+  const since = lastWord ? newest(lastWord, "since")[0]?.v : undefined;
   return {
     source,
-    get: (key) => newest(key)[0]?.v ?? NaN,
-    by: (key, label) => new Map(newest(key).map((one) => [one.labels[label] ?? "", one.v])),
-    error: (key) => state(key).error,
+    get: (key) => values(key)[0]?.v ?? NaN,
+    by: (key, label) => new Map(values(key).map((one) => [one.labels[label] ?? "", one.v])),
+    error: (key) => source.states.find((one) => one.spec.refId === key)?.error ?? null,
+    lost: since === undefined ? null : since * 1000,
   };
 }
 
@@ -110,13 +124,17 @@ function Strip({ now, states, pnl }: { now: Now; states: Source; pnl: Source }) 
   return (
     <Stale.Provider value={stale}>
       <section class="strip" aria-label="State of trading">
-        <BreakerTile now={now} states={states} />
-        <ModeTile now={now} />
+        <Lost.Provider value={now.lost}>
+          <BreakerTile now={now} states={states} />
+          <ModeTile now={now} />
+        </Lost.Provider>
         <Stale.Provider value={false}><SessionTile /></Stale.Provider>
-        <PnlTile now={now} source={pnl} />
-        <DrawdownTile now={now} />
-        <ExposureTile now={now} />
-        <OrdersTile now={now} />
+        <Lost.Provider value={now.lost}>
+          <PnlTile now={now} source={pnl} />
+          <DrawdownTile now={now} />
+          <ExposureTile now={now} />
+          <OrdersTile now={now} />
+        </Lost.Provider>
         <AgeTile now={now} />
         <Stale.Provider value={false}><DutyTile /></Stale.Provider>
       </section>
@@ -127,13 +145,17 @@ function Strip({ now, states, pnl }: { now: Now; states: Source; pnl: Source }) 
 type Tone = "good" | "bad" | "warn" | "none";
 
 const Stale = createContext(false);
+/** When the gateway was heard last, in ms, while it is not heard; its tiles then show its last word. */
+const Lost = createContext<number | null>(null);
 
 function Tile({ label, tone = "none", children, wide, title }: { label: string; tone?: Tone; children: ComponentChildren; wide?: boolean; title?: string }) {
-  const stale = useContext(Stale);
+  const lost = useContext(Lost);
+  const stale = useContext(Stale) || lost !== null;
   return (
-    <div class={`tile tile-${tone} ${wide ? "tile-wide" : ""} ${stale ? "is-stale" : ""}`} title={title}>
+    <div class={`tile tile-${lost !== null ? "warn" : tone} ${wide ? "tile-wide" : ""} ${stale ? "is-stale" : ""}`} title={title}>
       <h2>{label}</h2>
       {children}
+      {lost !== null && <span class="tile-lost tabular">▨ no sample since {sinceText(lost, serverNow.value, zone.value || undefined)}</span>}
     </div>
   );
 }
@@ -154,7 +176,7 @@ function BreakerTile({ now, states }: { now: Now; states: Source }) {
   const since = column.columns[0] ? unchangedSince(column.t, column.columns[0].values) : null;
   const clock = serverNow.value;
   const zoneId = zone.value || undefined;
-  const sinceLine = since ? (
+  const sinceLine = since && now.lost === null ? (
     <span class="tile-sub tabular">{since.exact ? `since ${sinceText(since.t, clock, zoneId)}, ${age(clock - since.t)}` : `for more than ${age(clock - since.t)}`}</span>
   ) : null;
   if (Number.isNaN(value)) return <Tile label="Circuit breaker" tone="warn"><Absent now={now} what="breaker" /></Tile>;
@@ -274,9 +296,19 @@ function OrdersTile({ now }: { now: Now }) {
   );
 }
 
+/** The equities' session is over, or has not begun. */
+function isShut(): boolean {
+  const state = marketClock.value[SHADED_MIC];
+  return state !== undefined && state !== "open";
+}
+
 function AgeTile({ now }: { now: Now }) {
-  const ages = [...now.by("priceAge", "symbol")];
+  const shut = isShut();
+  const all = [...now.by("priceAge", "symbol")];
+  // Outside its session nobody quotes an equity: its price grows old and nothing is wrong.
+  const ages = shut ? all.filter(([symbol]) => symbol.includes("/")) : all;
   const stale = now.get("staleSymbols");
+  if (ages.length === 0 && all.length > 0) return <Tile label="Oldest price"><span class="tile-value">–</span><span class="tile-sub">{SHADED_MIC} is closed</span></Tile>;
   if (ages.length === 0) return <Tile label="Oldest price" tone="warn"><Absent now={now} what="priceAge" /></Tile>;
   const [symbol, worst] = ages.reduce((a, b) => (b[1] > a[1] ? b : a));
   // A difference of 1.3 s is the feed's clock and no reason to worry; what grows is.
@@ -284,7 +316,7 @@ function AgeTile({ now }: { now: Now }) {
   return (
     <Tile label="Oldest price" tone={tone}>
       <span class="tile-value tabular">{tone !== "none" && <span aria-hidden="true">▲ </span>}{age(worst * 1000)}</span>
-      <span class="tile-sub">{symbol}{stale > 0 ? ` · ${stale} symbols stale` : ""}</span>
+      <span class="tile-sub">{symbol}{shut ? ` · ${SHADED_MIC} is closed` : ""}{stale > 0 && !shut ? ` · ${stale} symbols stale` : ""}</span>
     </Tile>
   );
 }
@@ -472,6 +504,7 @@ function Positions({ now }: { now: Now }) {
   const quantity = now.by("position", "symbol");
   const mid = now.by("mid", "symbol");
   const ages = now.by("priceAge", "symbol");
+  const shut = isShut();
   const symbols = [...new Set([...quantity.keys(), ...mid.keys()])].filter(Boolean).sort();
   const notional = (symbol: string) => (quantity.get(symbol) ?? NaN) * (mid.get(symbol) ?? NaN);
   const biggest = Math.max(1, ...symbols.map((symbol) => Math.abs(notional(symbol)) || 0));
@@ -482,7 +515,7 @@ function Positions({ now }: { now: Now }) {
       const q = quantity.get(symbol) ?? NaN;
       const value = notional(symbol);
       const seconds = ages.get(symbol) ?? NaN;
-      const tone = seconds >= PRICE_AGE_BAD_S ? "bad" : seconds >= PRICE_AGE_WARN_S ? "warn" : "";
+      const tone = shut && !symbol.includes("/") ? "" : seconds >= PRICE_AGE_BAD_S ? "bad" : seconds >= PRICE_AGE_WARN_S ? "warn" : "";
       const share = Number.isNaN(value) ? 0 : Math.abs(value) / biggest / 2;
       return [
         { text: symbol, content: <b>{symbol}</b> },
@@ -504,7 +537,7 @@ function Positions({ now }: { now: Now }) {
   };
   return (
     <div class="desk-positions">
-      <PanelFrame title="Positions" source={now.source}>
+      <PanelFrame title="Positions" source={now.source} extra={now.lost !== null && <StaleBadge since={now.lost} />}>
         {symbols.length === 0 ? <div class={`no-data ${now.source.ready ? "" : "is-loading"}`}>{now.source.ready ? "No sample of any position now" : "waiting for data"}</div> : <DataTable data={data} caption="Positions" />}
       </PanelFrame>
     </div>

@@ -25,6 +25,22 @@ export const NOW_QUERIES = {
 
 export type NowKey = keyof typeof NOW_QUERIES;
 
+/** How far back the last word of a lost gateway is looked for. */
+const LAST_WORD = "1h";
+
+/** What the gateway said last, asked when it says nothing: a trader needs the last known exposure most then. */
+export const LAST_SPECS: QuerySpec[] = [
+  ...Object.entries(NOW_QUERIES)
+    .filter(([, expr]) => expr.includes("execution_gateway_"))
+    .map(([refId, expr]) => ({ refId, expr: lastWord(expr), stepMs: 1000, instant: true })),
+  { refId: "since", expr: `max(ts_of_last_over_time(execution_gateway_open_orders[${LAST_WORD}]))`, stepMs: 1000, instant: true },
+];
+
+/** The same question about the last sample instead of the newest that is not stale. */
+export function lastWord(expr: string): string {
+  return expr.replace(/execution_gateway_\w+/g, (name) => `last_over_time(${name}[${LAST_WORD}])`);
+}
+
 export const NOW_SPECS: QuerySpec[] = Object.entries(NOW_QUERIES).map(([refId, expr]) => ({ refId, expr, stepMs: 1000, instant: true }));
 
 export interface StateQuery {

@@ -1,7 +1,7 @@
 // Time series: fields to lines, and the legend below or beside them.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { align } from "../chart/align";
+import { align, broken } from "../chart/align";
 import { color } from "../chart/palette";
 import { TimeChart, type AxisSpec, type ChartData, type ChartSeries, type ThresholdLine } from "../chart/timechart";
 import { serverNow } from "../data/live";
@@ -135,7 +135,8 @@ export function chartData(panel: Panel, source: Source, page: PageContext, toggl
   for (const t of frames.keys()) {
     order.push(...fields.filter((one) => one.t.buffer === t.buffer && one.t.byteOffset === t.byteOffset && one.t.length === t.length));
   }
-  const aligned = align([...frames].map(([t, columns]) => ({ t, columns })));
+  const stepMs = Math.max(...source.states.map((state) => state.buffer.stepMs));
+  const aligned = broken(align([...frames].map(([t, columns]) => ({ t, columns }))), stepMs);
   const axes: Record<string, AxisSpec> = {};
   const series = order.map((one, i) => seriesOf(one, aligned.columns[i]!, axes, hiddenKey(one, toggled, isolated)));
   // The drawing order is the file's: the map above may have regrouped.

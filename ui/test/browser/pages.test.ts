@@ -302,12 +302,16 @@ describe("what is old never looks calm", () => {
     await until("it is fresh again", async () => (await page.locator(".is-stale").count()) === 0);
   });
 
-  test("a dead service: no sample, and its last values are grey on a page that is opened later", async () => {
+  test("a dead service: its last values are grey and say since when, also on a page that is opened later", async () => {
     fixture.faults.gatewayDown = Date.now() - 30_000;
     const page = await open("/desk");
     await ready(page, ".desk-states .block");
-    await page.locator(".tile", { hasText: "Circuit breaker" }).getByText("no sample").waitFor();
-    expect(await page.locator(".tile", { hasText: "P&L" }).innerText()).not.toMatch(/\$/);
+    for (const tile of ["Circuit breaker", "Mode", "P&L", "Drawdown", "Exposure", "Open orders"]) {
+      await page.locator(".tile.is-stale", { hasText: tile }).getByText(/no sample since \d\d:\d\d:\d\d/).waitFor({ timeout: 20_000 });
+    }
+    expect(await page.locator(".tile", { hasText: "P&L" }).innerText()).toMatch(/\$\d/);
+    await page.locator(".desk-positions .stale-badge").getByText(/no sample since/).waitFor();
+    expect(await page.locator(".tile.is-stale", { hasText: "Session" }).count()).toBe(0);
     await page.goto(`${fixture.url}/dashboards/every-panel`);
     await page.locator(".stat.is-stale").getByText(/no sample since \d\d:\d\d:\d\d/).waitFor({ timeout: 20_000 });
     await page.locator(".panel.is-stale", { hasText: "P&L" }).waitFor();

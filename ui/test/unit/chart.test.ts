@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { describe, expect, test } from "vitest";
-import { align, stack, withGaps } from "../../src/chart/align";
+import { align, broken, stack, withGaps } from "../../src/chart/align";
 import { heatCells } from "../../src/chart/heatmap";
 import { blocksOf } from "../../src/chart/timeline";
 import { axisLabels } from "../../src/chart/timechart";
@@ -32,6 +32,14 @@ test("stacks add up; what is absent adds nothing, and only where all are absent 
 test("gaps are nulls, and so is what a logarithm does not have", () => {
   expect(withGaps(f(1, NaN, Infinity, -1), false)).toEqual([1, null, null, -1]);
   expect(withGaps(f(1, 0, -1), true)).toEqual([1, null, null]);
+});
+
+test("no line goes through a time of which nothing is known", () => {
+  const { t, columns } = broken({ t: f(10, 20, 100, 110, 200), columns: [f(1, 2, 3, 4, 5)] }, 10);
+  expect([...t]).toEqual([10, 20, 30, 100, 110, 120, 200]);
+  expect([...columns[0]!]).toEqual([1, 2, NaN, 3, 4, NaN, 5]);
+  const whole = { t: f(10, 20, 60), columns: [f(1, 2, 3)] };
+  expect(broken(whole, 10)).toEqual(whole);
 });
 
 test("axis labels have the fewest decimals that are exact", () => {

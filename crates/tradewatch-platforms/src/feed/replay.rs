@@ -16,7 +16,7 @@ use crate::runtime::clock::{MILLISECOND, SECOND};
 const SEAM: Nanos = 50 * MILLISECOND;
 
 /// Slowest and fastest replay.
-const SPEED: (f64, f64) = (0.001, 1_000.0);
+pub const SPEED: (f64, f64) = (0.001, 1_000.0);
 
 /// The recording of one symbol, played from a start time on, for ever.
 #[derive(Debug)]

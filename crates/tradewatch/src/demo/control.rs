@@ -64,7 +64,8 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }
 
-/// Answers requests until the future is dropped.
+/// Answers requests until the future is dropped; a request that is under way then is given up, so that it does not
+/// keep the demo from ending.
 ///
 /// # Errors
 /// If the socket cannot be made.
@@ -73,10 +74,12 @@ pub async fn serve(data_dir: &Path, supervisor: Arc<Mutex<Supervisor>>) -> Resul
     // The data directory is locked by us, so a socket found here belongs to a demo that is dead.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
+        while connections.try_join_next().is_some() {}
         let supervisor = supervisor.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if let Err(error) = answer(stream, &supervisor).await {
                 tracing::debug!(%error, "control connection");
             }

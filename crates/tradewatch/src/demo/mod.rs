@@ -1,6 +1,7 @@
 //! The demo: a platform, its world and its monitor, on recorded market data.
 
 pub mod control;
+mod lock;
 mod scene;
 mod summary;
 pub mod supervisor;
@@ -37,13 +38,14 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         bail!("there is no platform {:?} to run; there is: {PLATFORM}", args.platform);
     }
     let interrupt = interrupted()?;
+    // First of all: the folder may be that of a demo that runs.
+    let _lock = lock::DataLock::take(&args.data_dir)?;
     let folders = Folders::prepare(&args)?;
     log_to(&folders.logs.join("monitor.log"))?;
     let session = match args.market_clock {
         MarketClock::Virtual => MarketClockConfig::opening_now(&Clock::wall()),
         MarketClock::Wall => MarketClockConfig::Wall,
     };
-    // The monitor first: it holds the lock of the data directory.
     let config = platform_config(&args, &folders, session.clone());
     std::fs::write(&folders.config, serde_json::to_string_pretty(&config)?)
         .with_context(|| format!("write {}", folders.config.display()))?;
@@ -93,10 +95,7 @@ async fn watch(
         moved.all
     );
     println!("  open  http://{}\n", server.addr());
-    println!("  try   tradewatch service kill execution-gateway       and watch the alert come");
-    println!("        tradewatch breaker trip                         the circuit breaker");
-    println!("        tradewatch query 'sum by (status) (rate(execution_gateway_orders_total[1m]))'");
-    println!("  stop  Ctrl-C\n");
+    print!("{}", hints(args));
 
     let full =
         args.scene.unwrap_or(if args.run_for.is_some() { Scene::Full } else { Scene::None }) == Scene::Full;
@@ -118,6 +117,29 @@ async fn watch(
             sum_up(folders, server, begin, &catalog)
         }
     }
+}
+
+/// What to try, with the options that reach this demo.
+fn hints(args: &DemoArgs) -> String {
+    let of = if args.data_dir == Path::new(crate::DATA_DIR) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", args.data_dir.display())
+    };
+    let at = if args.listen.to_string() == crate::LISTEN {
+        String::new()
+    } else {
+        format!(" --url http://{}", args.listen)
+    };
+    let (kill, trip) =
+        (format!("tradewatch service kill execution-gateway{of}"), format!("tradewatch breaker trip{of}"));
+    let width = kill.len() + 7;
+    format!(
+        "  try   {kill:<width$}and watch the alert come\n\
+         \x20       {trip:<width$}the circuit breaker\n\
+         \x20       tradewatch query{at} 'sum by (status) (rate(execution_gateway_orders_total[1m]))'\n\
+         \x20 stop  Ctrl-C\n\n"
+    )
 }
 
 fn read_catalog(path: &Path) -> Result<Catalog> {
@@ -218,9 +240,8 @@ struct Folders {
 
 impl Folders {
     fn prepare(args: &DemoArgs) -> Result<Folders> {
-        std::fs::create_dir_all(&args.data_dir)
-            .with_context(|| format!("create {}", args.data_dir.display()))?;
-        let data = args.data_dir.canonicalize()?;
+        let data =
+            args.data_dir.canonicalize().with_context(|| format!("find {}", args.data_dir.display()))?;
         let platforms = files::platforms(args.platforms.as_deref(), &args.platform, &data)?;
         let platform = platforms.join(&args.platform);
         let folders = Folders {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a child may take to end by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(4);
@@ -46,6 +46,18 @@ pub enum State {
     Killed,
     /// Ended by itself.
     Exited,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            State::Running => "running",
+            State::Hung => "hung",
+            State::Stopped => "stopped",
+            State::Killed => "killed",
+            State::Exited => "ended by itself",
+        })
+    }
 }
 
 struct Process {
@@ -143,6 +155,9 @@ impl Supervisor {
                 bail!("{name} ended while starting: {}", last_lines(&log_path));
             }
             if begin.elapsed() > READY_MAX {
+                // A process that serves nobody must not stand in the way of the next start.
+                process.signal(Signal::KILL)?;
+                process.end(State::Killed).await;
                 bail!("{name} does not listen on {addr} after {READY_MAX:?}: {}", last_lines(&log_path));
             }
             sleep(Duration::from_millis(10)).await;
@@ -162,7 +177,7 @@ impl Supervisor {
                 process.signal(Signal::TERM)?;
                 process.signal(Signal::CONT)?;
             }
-            state => bail!("{name} is not running ({state:?})"),
+            state => bail!("{name} is not running: it is {state}"),
         }
         process.end(State::Stopped).await;
         Ok(())
@@ -176,7 +191,7 @@ impl Supervisor {
         let process = self.find(name)?;
         match process.state() {
             State::Running | State::Hung => process.signal(Signal::KILL)?,
-            state => bail!("{name} is not running ({state:?})"),
+            state => bail!("{name} is not running: it is {state}"),
         }
         process.end(State::Killed).await;
         Ok(())
@@ -190,7 +205,8 @@ impl Supervisor {
         let process = self.find(name)?;
         match process.state() {
             State::Running => process.signal(Signal::STOP)?,
-            state => bail!("{name} is not running ({state:?})"),
+            State::Hung => bail!("{name} hangs already; `tradewatch service start {name}` wakes it"),
+            state => bail!("{name} is not running: it is {state}"),
         }
         process.state = State::Hung;
         Ok(())
@@ -209,7 +225,7 @@ impl Supervisor {
             .collect()
     }
 
-    /// Ends all children, last started first, all at the same time.
+    /// Ends all children, last started first, all at the same time and within one grace.
     pub async fn stop_all(&mut self) {
         for name in self.order.iter().rev() {
             if let Some(process) = self.processes.get_mut(name)
@@ -220,8 +236,9 @@ impl Supervisor {
                 let _ = process.signal(Signal::CONT);
             }
         }
+        let deadline = Instant::now() + STOP_GRACE;
         for process in self.processes.values_mut() {
-            process.end(State::Stopped).await;
+            process.end_by(State::Stopped, deadline).await;
         }
     }
 
@@ -257,9 +274,13 @@ impl Process {
     }
 
     async fn end(&mut self, state: State) {
+        self.end_by(state, Instant::now() + STOP_GRACE).await;
+    }
+
+    async fn end_by(&mut self, state: State, deadline: Instant) {
         if let Some(mut child) = self.child.take() {
             drop(child.stdin.take());
-            if timeout(STOP_GRACE, child.wait()).await.is_err() {
+            if timeout_at(deadline, child.wait()).await.is_err() {
                 // It ignored the request; what follows cannot fail on a child of ours.
                 let _ = child.kill().await;
             }

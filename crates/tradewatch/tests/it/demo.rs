@@ -93,11 +93,16 @@ async fn a_taken_port_and_a_locked_folder_are_one_line_each() {
     assert!(text.contains(&format!("{} is taken", ports.base + 2)), "{text}");
 
     let demo = Demo::start(&[]).await;
+    let config = std::fs::read_to_string(demo.folder.path().join("prometheus.yml")).unwrap();
     let output = command(&demo.folder, &Ports::free(), &[]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("is in use by process"), "{text}");
+    // The demo that runs keeps its files: its services start again on their own ports.
+    assert_eq!(std::fs::read_to_string(demo.folder.path().join("prometheus.yml")).unwrap(), config);
+    demo.command(&["service", "kill", "orchestrator"]);
+    demo.command(&["service", "start", "orchestrator"]);
 }
 
 #[test]
