@@ -141,7 +141,11 @@ async fn pages_dashboards_and_runbooks_are_served() {
     let (from, to, day) = (1_774_000_000_000_i64, 1_774_600_000_000, 86_400_000);
     let path = format!("/api/tradewatch/v1/sessions?mic=CRYPTO&from={from}&to={to}");
     let endless = get_json(&server, &path).await;
-    assert_eq!(endless, serde_json::json!([{"open_ms": from - day, "close_ms": to + day}]), "one that never closes");
+    assert_eq!(
+        endless,
+        serde_json::json!([{"open_ms": from - day, "close_ms": to + day}]),
+        "one that never closes"
+    );
     let none = get_json(&server, &format!("/api/tradewatch/v1/sessions?mic=NOPE&from={from}&to={to}")).await;
     assert_eq!(none, serde_json::json!([]), "a venue that nobody knows");
     let page = get(&server, "/desk").await;
