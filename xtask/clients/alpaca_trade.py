@@ -9,14 +9,18 @@ import sys
 import threading
 import time
 
+from alpaca.common.exceptions import APIError
 from alpaca.data.live import CryptoDataStream, StockDataStream
 from alpaca.trading.client import TradingClient
-from alpaca.trading.enums import OrderSide, OrderStatus, TimeInForce
-from alpaca.trading.requests import GetCalendarRequest, LimitOrderRequest, MarketOrderRequest
+from alpaca.trading.enums import OrderSide, OrderStatus, QueryOrderStatus, TimeInForce
+from alpaca.trading.requests import GetCalendarRequest, GetOrdersRequest, LimitOrderRequest, MarketOrderRequest
 from alpaca.trading.stream import TradingStream
 
 DEADLINE_SECONDS = 30
+# The recording is replayed as if it were made now; a trade of a quiet symbol may be a while ago.
+AGE_SECONDS_MAX = 30
 KEY, SECRET = "PAPER-KEY", "paper-secret"
+CRYPTO, STOCKS = ("BTC/USD", "ETH/USD"), ("AAPL", "TSLA")
 
 
 def wait_for(what, condition):
@@ -35,91 +39,108 @@ def in_background(stream):
     return thread
 
 
-def submit(client, request):
-    """Submits, and again where the broker's seeded refusals hit: about 3 % of orders are refused."""
+def place(client, request, wanted):
+    """Submits until an order has a `wanted` status.
+
+    The broker refuses about 3 % of orders, most of them at once and some only later, on its stream.
+    """
+    settled = (OrderStatus.REJECTED, *wanted)
     for _ in range(5):
-        order = client.submit_order(request())
-        settled = wait_for("an accepted order", lambda: client.get_order_by_id(order.id))
-        if settled.status != OrderStatus.REJECTED:
-            return settled
+        order_id = client.submit_order(request()).id
+        order = wait_for(
+            f"an order to be {' or '.join(wanted)}",
+            lambda: next((o for o in [client.get_order_by_id(order_id)] if o.status in settled), None),
+        )
+        if order.status != OrderStatus.REJECTED:
+            return order
+        print("refused, once more:", order.symbol)
     sys.exit("five orders in a row were refused")
 
 
-def main(broker, feed):
-    updates, quotes, stock_quotes = [], [], []
+def refused(client, request, status, code):
+    """Submits what the broker must refuse with this status and code."""
+    try:
+        client.submit_order(request)
+    except APIError as error:
+        assert (error.status_code, error.code) == (status, code), error
+        return
+    sys.exit(f"accepted, and should have been refused with {code}: {request}")
+
+
+def listen(broker, feed, updates, data):
+    """Opens the broker's stream and both of the feed's; each message is kept by its kind and symbol."""
 
     async def on_update(update):
         updates.append(update)
 
-    async def on_quote(quote):
-        quotes.append(quote)
+    async def on_data(message):
+        data.setdefault((type(message).__name__, message.symbol), []).append(message)
 
-    async def on_stock_quote(quote):
-        stock_quotes.append(quote)
+    trading = TradingStream(KEY, SECRET, paper=True, url_override=broker.replace("http", "ws") + "/stream")
+    trading.subscribe_trade_updates(on_update)
+    in_background(trading)
+    for kind, path, symbols in (
+        (CryptoDataStream, "/v1beta3/crypto/us", CRYPTO),
+        (StockDataStream, "/v2/iex", STOCKS),
+    ):
+        stream = kind(KEY, SECRET, url_override=feed.replace("http", "ws") + path)
+        stream.subscribe_quotes(on_data, *symbols)
+        stream.subscribe_trades(on_data, *symbols)
+        in_background(stream)
 
-    trading_stream = TradingStream(KEY, SECRET, paper=True, url_override=broker.replace("http", "ws") + "/stream")
-    trading_stream.subscribe_trade_updates(on_update)
-    in_background(trading_stream)
 
-    crypto = CryptoDataStream(KEY, SECRET, url_override=feed.replace("http", "ws") + "/v1beta3/crypto/us")
-    crypto.subscribe_quotes(on_quote, "BTC/USD", "ETH/USD")
-    in_background(crypto)
+def trade(client, updates):
+    def told(order, event):
+        wait_for(f"{event} on the stream", lambda: [u for u in updates if u.order.id == order.id and u.event == event])
 
-    stocks = StockDataStream(KEY, SECRET, url_override=feed.replace("http", "ws") + "/v2/iex")
-    stocks.subscribe_quotes(on_stock_quote, "AAPL")
-    in_background(stocks)
-
-    client = TradingClient(KEY, SECRET, paper=True, url_override=broker)
-    account = client.get_account()
-    print("account", account.account_number, "cash", account.cash, "buying power", account.buying_power)
-    print("clock", client.get_clock().is_open, "calendar days", len(client.get_calendar(GetCalendarRequest())))
-
-    wait_for("a crypto quote", lambda: quotes)
-    print("first quote", quotes[0].symbol, quotes[0].bid_price, quotes[0].ask_price)
-    wait_for("a stock quote", lambda: stock_quotes)
-    print("first stock quote", stock_quotes[0].symbol, stock_quotes[0].bid_price, stock_quotes[0].ask_price)
-
-    bought = submit(
-        client,
-        lambda: MarketOrderRequest(symbol="BTC/USD", qty=0.01, side=OrderSide.BUY, time_in_force=TimeInForce.GTC),
-    )
-    filled = wait_for(
-        "the market order to fill",
-        lambda: next((o for o in [client.get_order_by_id(bought.id)] if o.status == OrderStatus.FILLED), None),
-    )
+    btc = {"symbol": "BTC/USD", "qty": 0.01, "side": OrderSide.BUY, "time_in_force": TimeInForce.GTC}
+    filled = place(client, lambda: MarketOrderRequest(**btc), [OrderStatus.FILLED])
     print("filled", filled.symbol, filled.filled_qty, "at", filled.filled_avg_price)
-    assert float(filled.filled_qty) == 0.01, filled
-
+    assert float(filled.filled_qty) == 0.01 and float(filled.filled_avg_price) > 0, filled
+    told(filled, "fill")
     again = client.get_order_by_client_id(filled.client_order_id)
     assert again.id == filled.id, again
-    positions = {position.symbol: position for position in client.get_all_positions()}
-    print("positions", {symbol: position.qty for symbol, position in positions.items()})
-    assert any(symbol.replace("/", "") == "BTCUSD" for symbol in positions), positions
-
-    resting = submit(
-        client,
-        lambda: LimitOrderRequest(
-            symbol="BTC/USD", qty=0.01, side=OrderSide.BUY, time_in_force=TimeInForce.GTC, limit_price=1000.0
-        ),
-    )
-    client.cancel_order_by_id(resting.id)
-    canceled = wait_for(
-        "the limit order to be cancelled",
-        lambda: next((o for o in [client.get_order_by_id(resting.id)] if o.status == OrderStatus.CANCELED), None),
-    )
-    print("cancelled", canceled.id)
-
-    wait_for("the fill on the stream", lambda: [u for u in updates if u.order.id == bought.id and u.event == "fill"])
-    wait_for("the cancel on the stream", lambda: [u for u in updates if u.order.id == resting.id and u.event == "canceled"])
-    print("trade updates", len(updates), "crypto quotes", len(quotes), "stock quotes", len(stock_quotes))
-
+    refused(client, MarketOrderRequest(**btc, client_order_id=filled.client_order_id), 422, 40010001)
+    refused(client, MarketOrderRequest(**{**btc, "qty": 1_000_000}), 403, 40310000)
     try:
-        client.submit_order(
-            MarketOrderRequest(symbol="NOSUCH", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY)
-        )
+        client.submit_order(MarketOrderRequest(**{**btc, "symbol": "NOSUCH"}))
         sys.exit("an order for an unknown symbol was accepted")
-    except Exception as error:  # the client's own APIError, whose import path moves between versions
+    except APIError as error:
         print("unknown symbol refused:", str(error)[:100])
+    positions = {position.symbol.replace("/", ""): position.qty for position in client.get_all_positions()}
+    print("positions", positions)
+    assert "BTCUSD" in positions, positions
+
+    resting = place(client, lambda: LimitOrderRequest(**btc, limit_price=1000.0), [OrderStatus.NEW, OrderStatus.ACCEPTED])
+    still_open = client.get_orders(GetOrdersRequest(status=QueryOrderStatus.OPEN, symbols=["BTC/USD"]))
+    assert resting.id in [order.id for order in still_open], still_open
+    client.cancel_order_by_id(resting.id)
+    wait_for("the cancel", lambda: client.get_order_by_id(resting.id).status == OrderStatus.CANCELED)
+    told(resting, "canceled")
+
+
+def read(data):
+    wanted = {(kind, symbol) for kind in ("Quote", "Trade") for symbol in (*CRYPTO, *STOCKS)}
+    wait_for("quotes and trades of every symbol", lambda: wanted <= set(data))
+    now = time.time()
+    for (kind, symbol), messages in sorted(data.items()):
+        age = now - messages[-1].timestamp.timestamp()
+        assert abs(age) < AGE_SECONDS_MAX, f"{kind} {symbol} is {age} s old"
+    print("market data", {f"{kind} {symbol}": len(messages) for (kind, symbol), messages in sorted(data.items())})
+
+
+def main(broker, feed):
+    updates, data = [], {}
+    listen(broker, feed, updates, data)
+    client = TradingClient(KEY, SECRET, paper=True, url_override=broker)
+    account = client.get_account()
+    assert float(account.cash) > 0, account
+    print("account", account.account_number, "cash", account.cash, "buying power", account.buying_power)
+    print("clock", client.get_clock().is_open, "calendar days", len(client.get_calendar(GetCalendarRequest())))
+    assert {asset.symbol for asset in client.get_all_assets()} >= {"AAPL", "BTC/USD"}
+    read(data)
+    trade(client, updates)
+    print("trade updates", len(updates))
     print("alpaca-py: all passed")
 
 

@@ -163,7 +163,7 @@ fn breaker_line(answer: &Json, now: jiff::Timestamp) -> String {
     line
 }
 
-/// Watches what a prometheus.yml names, until Ctrl-C.
+/// Watches what a prometheus.yml names, until Ctrl-C, or `POST /-/quit` where that is allowed.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -185,7 +185,10 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.enable_admin_api = args.enable_admin_api;
     let server = Server::start(options).await?;
     println!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
-    interrupted.await;
+    tokio::select! {
+        () = interrupted => {}
+        () = server.quit_requested() => {}
+    }
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

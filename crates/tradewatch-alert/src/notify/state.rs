@@ -46,11 +46,11 @@ impl<V, K: Ord + Clone> Table<V, K> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.rows.iter()
+        self.rows.iter().inspect(|_| work::count_row())
     }
 
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.rows.values()
+        self.iter().map(|(_, row)| row)
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &K> {
@@ -91,6 +91,20 @@ impl<V, K: Ord + Clone> Table<V, K> {
     /// Marks everything as changed.
     pub fn mark_all(&mut self) {
         self.changed.extend(self.rows.keys().cloned());
+    }
+}
+
+/// Counts the rows that walks over tables visit, so that a test can bound work rather than time.
+pub(super) mod work {
+    #[cfg(test)]
+    thread_local! {
+        pub static ROWS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[inline]
+    pub fn count_row() {
+        #[cfg(test)]
+        ROWS.set(ROWS.get() + 1);
     }
 }
 
@@ -176,6 +190,13 @@ pub struct GroupState {
     pub(super) again: bool,
     /// By position of the integration in its receiver.
     pub(super) told: BTreeMap<usize, Told>,
+}
+
+impl GroupState {
+    /// When a receiver last acknowledged a notification of it.
+    pub(super) fn last_told(&self) -> Option<Timestamp> {
+        self.told.values().filter_map(|told| told.at).max()
+    }
 }
 
 /// What one integration was told about a group.

@@ -598,6 +598,35 @@ fn a_storm_goes_out_worst_first_and_folds() {
 }
 
 #[test]
+fn a_list_of_ungrouped_alerts_visits_each_alert_and_each_group_once() {
+    let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 1s}";
+    let mut notifier = Notifier::new(config(text), Options::default());
+    let alert = |i: usize| Alert {
+        labels: Labels::from_pairs([("alertname", "Minor"), ("n", &i.to_string())]),
+        annotations: BTreeMap::new(),
+        starts_at: START,
+        ends_at: at("1h"),
+        generator_url: String::new(),
+        every: Duration::ZERO,
+    };
+    let alerts: Vec<Alert> = (0..500).map(alert).collect();
+    assert_eq!(notifier.update(START, &alerts), 0);
+    for (told, delivery) in notifier.poll(START).into_iter().take(3).enumerate() {
+        notifier.delivered(at(&format!("{}s", told + 1)), delivery.id);
+    }
+    state::work::ROWS.set(0);
+    let views = notifier.alerts(at("5s"));
+    assert_eq!(state::work::ROWS.get(), 500 + 500, "alerts and groups");
+    let mut told: Vec<Timestamp> = views.iter().filter_map(|view| view.last_notified).collect();
+    told.sort();
+    assert_eq!(told, [at("1s"), at("2s"), at("3s")]);
+    for view in views {
+        let one = notifier.alert(view.fingerprint, at("5s")).expect("listed");
+        assert_eq!(one.last_notified, view.last_notified, "the list and the single alert agree");
+    }
+}
+
+#[test]
 fn ten_thousand_groups_do_not_hold_up_the_grave_one() {
     let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 1s}";
     let mut notifier = Notifier::new(config(text), Options { alerts_max: 10_000, ..Options::default() });

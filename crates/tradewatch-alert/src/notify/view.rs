@@ -1,10 +1,10 @@
 //! What the pages and the API show of the notifier.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tradewatch_tsdb::{Labels, Matcher, Timestamp};
 
-use super::state::{Ack, Queued, Record};
+use super::state::{Ack, GroupState, Queued, Record};
 use super::{Notifier, Silence, SilenceStatus};
 use crate::alert::{Alert, Fingerprint};
 use crate::route::matchers;
@@ -69,21 +69,43 @@ pub struct QueuedView<'a> {
 impl Notifier {
     /// All alerts, those that fire and those lately resolved.
     pub fn alerts(&self, now: Timestamp) -> Vec<AlertView<'_>> {
-        self.alerts.iter().map(|(fingerprint, alert)| self.view(*fingerprint, alert, now)).collect()
+        let told = self.last_told();
+        self.alerts.iter().map(|(key, alert)| self.view(*key, alert, told.get(key).copied(), now)).collect()
     }
 
     /// One alert.
     pub fn alert(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<AlertView<'_>> {
-        self.alerts.get(&fingerprint).map(|alert| self.view(fingerprint, alert, now))
+        let groups = self.groups.values().filter(|group| group.alerts.contains(&fingerprint));
+        let last_notified = groups.filter_map(GroupState::last_told).max();
+        self.alerts.get(&fingerprint).map(|alert| self.view(fingerprint, alert, last_notified, now))
     }
 
-    fn view<'a>(&'a self, fingerprint: Fingerprint, alert: &'a Alert, now: Timestamp) -> AlertView<'a> {
+    /// When a receiver last acknowledged a group of each alert: one pass, where asking every group for every
+    /// alert would be their product, in a storm of ungrouped alerts its square.
+    fn last_told(&self) -> BTreeMap<Fingerprint, Timestamp> {
+        let mut last = BTreeMap::new();
+        for group in self.groups.values() {
+            let Some(told) = group.last_told() else { continue };
+            for fingerprint in &group.alerts {
+                let known = last.entry(*fingerprint).or_insert(told);
+                *known = told.max(*known);
+            }
+        }
+        last
+    }
+
+    fn view<'a>(
+        &'a self,
+        fingerprint: Fingerprint,
+        alert: &'a Alert,
+        last_notified: Option<Timestamp>,
+        now: Timestamp,
+    ) -> AlertView<'a> {
         let silenced = self.active_silences.iter().filter(|(_, s)| s.hides(&alert.labels, now));
         let routes: Vec<_> =
             self.config.matching(&alert.labels).into_iter().map(|at| &self.config.routes[at]).collect();
         let receivers: BTreeSet<&str> = routes.iter().map(|r| r.receiver.as_str()).collect();
         let muted: Vec<_> = routes.iter().map(|route| self.config.muted_by(route, now)).collect();
-        let groups = self.groups.values().filter(|group| group.alerts.contains(&fingerprint));
         AlertView {
             fingerprint,
             alert,
@@ -97,7 +119,7 @@ impl Notifier {
             },
             receivers: receivers.into_iter().map(str::to_owned).collect(),
             acknowledged: self.acks.get(&fingerprint),
-            last_notified: groups.flat_map(|g| g.told.values().filter_map(|told| told.at)).max(),
+            last_notified,
         }
     }
 
@@ -105,7 +127,7 @@ impl Notifier {
     pub fn groups(&self) -> Vec<GroupView<'_>> {
         let receiver =
             |route: &str| self.config.routes.iter().find(|r| r.id == route).map_or("", |r| &r.receiver);
-        let view = |group: &'_ super::GroupState| group.alerts.iter().copied().collect();
+        let view = |group: &GroupState| group.alerts.iter().copied().collect();
         self.groups
             .values()
             .map(|group| GroupView {

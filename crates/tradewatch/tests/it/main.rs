@@ -7,4 +7,5 @@ mod differential;
 mod pipeline;
 mod platforms;
 mod recording;
+mod serve;
 mod support;
