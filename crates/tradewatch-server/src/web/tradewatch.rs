@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tradewatch_alert::Fingerprint;
+use tradewatch_calendar::Phase;
 
 use super::params::Params;
 use super::respond::{ApiError, json_response};
@@ -22,6 +23,7 @@ use crate::monitor::Monitor;
 
 /// Sessions that one request gets.
 const SESSIONS_MAX: usize = 2_000;
+const DAY_MS: i64 = 86_400_000;
 /// Annotations that one request gets unless it says otherwise.
 const ANNOTATIONS_SHOWN: usize = 1_000;
 
@@ -174,15 +176,20 @@ async fn sessions(
         jiff::Timestamp::from_millisecond(millis)
             .map_err(|_| ApiError::bad_data(format!("{millis} is not a time in milliseconds")))
     };
-    let sessions = monitor.options.calendar.sessions(mic, at(from)?, at(to)?).take(SESSIONS_MAX);
-    // A recess splits a session in two.
+    let calendar = &monitor.options.calendar;
     let mut shown = Vec::new();
+    let mut push = |open: jiff::Timestamp, close: jiff::Timestamp| {
+        let (open, close) = (open.as_millisecond(), close.as_millisecond());
+        // A session without an end is shown a little further than was asked.
+        shown.push(json!({"open_ms": open.max(from.saturating_sub(DAY_MS)), "close_ms": close.min(to.saturating_add(DAY_MS))}));
+    };
+    let mut sessions = calendar.sessions(mic, at(from)?, at(to)?).take(SESSIONS_MAX).peekable();
+    if sessions.peek().is_none() && calendar.phase(mic, at(from)?) == Phase::Open {
+        // Open, and yet in no session: the venue never closes.
+        push(jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+    }
     for session in sessions {
-        let mut push = |open: jiff::Timestamp, close: jiff::Timestamp| {
-            let (open, close) = (open.as_millisecond(), close.as_millisecond());
-            // An endless session, as of crypto, is shown as far as was asked.
-            shown.push(json!({"open_ms": open.max(from.saturating_sub(86_400_000)), "close_ms": close.min(to.saturating_add(86_400_000))}));
-        };
+        // A recess splits a session in two.
         match session.recess {
             None => push(session.open, session.close),
             Some((pause, resume)) => {

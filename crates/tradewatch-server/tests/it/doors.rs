@@ -138,6 +138,16 @@ async fn pages_dashboards_and_runbooks_are_served() {
     let sessions =
         get_json(&server, "/api/tradewatch/v1/sessions?mic=XNYS&from=1774000000000&to=1774600000000").await;
     assert!(sessions.as_array().is_some_and(|all| all.len() >= 4), "{sessions}");
+    let (from, to, day) = (1_774_000_000_000_i64, 1_774_600_000_000, 86_400_000);
+    let path = format!("/api/tradewatch/v1/sessions?mic=CRYPTO&from={from}&to={to}");
+    let endless = get_json(&server, &path).await;
+    assert_eq!(
+        endless,
+        serde_json::json!([{"open_ms": from - day, "close_ms": to + day}]),
+        "one that never closes"
+    );
+    let none = get_json(&server, &format!("/api/tradewatch/v1/sessions?mic=NOPE&from={from}&to={to}")).await;
+    assert_eq!(none, serde_json::json!([]), "a venue that nobody knows");
     let page = get(&server, "/desk").await;
     assert_eq!((page.status, page.content_type.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
     let script = get(&server, "/app.js").await;
