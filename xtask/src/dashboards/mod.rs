@@ -81,6 +81,8 @@ pub struct Panel {
     /// Ascending steps; the first has no value.
     thresholds: Vec<(Option<f64>, &'static str)>,
     mappings: Vec<(&'static str, &'static str, &'static str)>,
+    /// Colours of series by their legend.
+    colors: Vec<(&'static str, &'static str)>,
     min: Option<f64>,
     max: Option<f64>,
     stacked: bool,
@@ -171,6 +173,7 @@ impl Panel {
             decimals: None,
             thresholds: vec![(None, "green")],
             mappings: Vec::new(),
+            colors: Vec::new(),
             min: None,
             max: None,
             stacked: false,
@@ -251,6 +254,20 @@ impl Panel {
         self
     }
 
+    /// Draws the series of that legend in `color`, whichever others there are.
+    fn color(mut self, legend: &'static str, color: &'static str) -> Self {
+        self.colors.push((legend, color));
+        self
+    }
+
+    /// Good, refused and failed as everywhere, so that no colour shifts when a series comes or goes.
+    fn outcome_colors(self) -> Self {
+        self.color("success", "green")
+            .color("rejected", "red")
+            .color("failed", "orange")
+            .color("error", "orange")
+    }
+
     fn to_json(&self, id: usize, x: u32, y: u32) -> Value {
         let place = json!({ "h": self.height, "w": self.width, "x": x, "y": y });
         if self.kind == Kind::Row {
@@ -290,7 +307,7 @@ impl Panel {
             "description": self.description,
             "datasource": datasource,
             "gridPos": place,
-            "fieldConfig": { "defaults": self.field_defaults(), "overrides": [] },
+            "fieldConfig": { "defaults": self.field_defaults(), "overrides": self.overrides() },
             "options": self.options(),
             "targets": targets,
         })
@@ -334,6 +351,16 @@ impl Panel {
             });
         }
         defaults
+    }
+
+    fn overrides(&self) -> Vec<Value> {
+        let fixed = |(legend, color): &(&str, &str)| {
+            json!({
+                "matcher": { "id": "byName", "options": legend },
+                "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": color } }],
+            })
+        };
+        self.colors.iter().map(fixed).collect()
     }
 
     fn options(&self) -> Value {

@@ -51,7 +51,7 @@ pub fn monitor() -> Dashboard {
         .panel(
             Panel::timeseries("Rule evaluations", "Rules evaluated per second, and failures.")
                 .query(format!("sum(rate({}[1m]))", of("tradewatch_rule_evaluations_total", "")), "evaluations")
-                .query(format!("sum(rate({}[1m])) or vector(0)", of("tradewatch_rule_evaluation_failures_total", "")), "failures")
+                .query(format!("sum(rate({}[1m]))", of("tradewatch_rule_evaluation_failures_total", "")), "failures")
                 .unit("ops"),
         )
         .panel(

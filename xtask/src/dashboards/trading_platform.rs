@@ -82,8 +82,8 @@ pub fn trading_overview() -> Dashboard {
             .decimals(0),
     )
     .panel(
-        Panel::stat("Orders rejected", "Refused by a pre-trade check or by the broker. Constant while nothing is refused.")
-            .query(format!("sum({}) or vector(0)", of("execution_gateway_orders_total", "status=\"rejected\"")), "")
+        Panel::stat("Orders rejected", "Refused by a check or by the broker, at once or later on its stream. Constant while nothing is refused.")
+            .query(format!("sum({})", of("execution_gateway_order_rejections_total", "")), "")
             .decimals(0)
             .threshold(1.0, "red"),
     )
@@ -92,6 +92,7 @@ pub fn trading_overview() -> Dashboard {
         Panel::timeseries("Order rate by status", "Orders handled per second, by outcome.")
             .query(rate_by("execution_gateway_orders_total", "status"), "{{status}}")
             .unit("ops")
+            .outcome_colors()
             .stacked(),
     )
     .panel(
@@ -179,12 +180,14 @@ pub fn trading_overview() -> Dashboard {
     .panel(
         Panel::timeseries("Orchestration run rate", "Runs per second, by outcome; a run that fails inside counts as error.")
             .query(rate_by("orchestrator_runs_total", "status"), "{{status}}")
-            .unit("ops"),
+            .unit("ops")
+            .outcome_colors(),
     )
     .panel(
         Panel::timeseries("Orders submitted by orchestration", "Orders that runs handed to the gateway, per second, by its answer.")
             .query(rate_by("orchestrator_orders_submitted_total", "status"), "{{status}}")
-            .unit("ops"),
+            .unit("ops")
+            .outcome_colors(),
     )
     .panel(
         Panel::timeseries("Signals received and positions adjusted", "What the runs took in and what came of it, per second.")
@@ -303,7 +306,8 @@ pub fn service_health() -> Dashboard {
     )
     .panel(
         Panel::timeseries("Position syncs", "Comparisons of subscriptions with open positions, per minute, by outcome.")
-            .query(format!("sum by (status) (increase({}[1m]))", of("market_data_position_syncs_total", "")), "{{status}}"),
+            .query(format!("sum by (status) (increase({}[1m]))", of("market_data_position_syncs_total", "")), "{{status}}")
+            .outcome_colors(),
     )
     .panel(
         Panel::timeseries("Stale symbols and venue clock", "Symbols without a fresh price, and the venue's clock against ours. Constant while the feed is fresh and the clocks agree.")
@@ -313,7 +317,8 @@ pub fn service_health() -> Dashboard {
     .panel(
         Panel::timeseries("Reconciliation", "Symbols whose position differs from the broker's, and comparisons per minute. Constant while both agree.")
             .query(of("execution_gateway_position_mismatches", ""), "mismatches")
-            .query(format!("sum by (status) (increase({}[1m]))", of("execution_gateway_reconciliations_total", "")), "{{status}}"),
+            .query(format!("sum by (status) (increase({}[1m]))", of("execution_gateway_reconciliations_total", "")), "{{status}}")
+            .outcome_colors(),
     )
 }
 
@@ -418,10 +423,7 @@ pub fn performance() -> Dashboard {
         )
         .query(of("signal_service_model_version", ""), "version")
         .query(
-            format!(
-                "sum by (status) (increase({}[1m])) or vector(0)",
-                of("signal_service_model_reload_total", "")
-            ),
+            format!("sum by (status) (increase({}[1m]))", of("signal_service_model_reload_total", "")),
             "reload {{status}}",
         )
         .steps(),
