@@ -13,13 +13,12 @@ mod tests {
         ("tradewatch-tsdb", &[]),
         ("tradewatch-promql", &["tradewatch-tsdb"]),
         ("tradewatch-calendar", &[]),
-        ("tradewatch-alert", &["tradewatch-calendar", "tradewatch-promql", "tradewatch-tsdb"]),
+        ("tradewatch-alert", &["tradewatch-promql", "tradewatch-tsdb"]),
         (
             "tradewatch-server",
             &[
                 "tradewatch-alert",
                 "tradewatch-calendar",
-                "tradewatch-catalog",
                 "tradewatch-metrics",
                 "tradewatch-promql",
                 "tradewatch-tsdb",
