@@ -85,11 +85,6 @@ struct Port {
 }
 
 impl VirtualNet {
-    /// Whether somebody listens on `port`.
-    pub fn is_bound(&self, port: u16) -> bool {
-        self.live_ports().contains_key(&port)
-    }
-
     /// Breaks every connection to `port`, as a failing cable does; the listener stays.
     pub fn cut(&self, port: u16) {
         if let Some(port) = self.live_ports().get(&port) {

@@ -23,11 +23,6 @@ impl Shutdown {
         let mut receiver = self.0.clone();
         let _ = receiver.wait_for(|fired| *fired).await;
     }
-
-    /// Whether the trigger has fired.
-    pub fn is_fired(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
-    }
 }
 
 impl Trigger {
