@@ -114,7 +114,7 @@ pub async fn breaker(data_dir: &Path, action: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Watches what a prometheus.yml names, until Ctrl-C.
+/// Watches what a prometheus.yml names, until Ctrl-C, or `POST /-/quit` where that is allowed.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -136,7 +136,10 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.enable_admin_api = args.enable_admin_api;
     let server = Server::start(options).await?;
     println!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
-    interrupted.await;
+    tokio::select! {
+        () = interrupted => {}
+        () = server.quit_requested() => {}
+    }
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,4 +6,5 @@ mod demo;
 mod differential;
 mod pipeline;
 mod recording;
+mod serve;
 mod support;
