@@ -9,6 +9,7 @@ use crate::faults::board;
 use crate::market::{Decimal, Instrument, instrument};
 use crate::runtime::Nanos;
 use crate::runtime::clock::{SECOND, parse_rfc3339};
+use crate::runtime::ws::READ_BUFFER_BYTES;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Path, Query, Request, State, WebSocketUpgrade};
 use axum::http::request::Parts;
@@ -471,7 +472,7 @@ async fn open_stream(State(shared): Shares, upgrade: WebSocketUpgrade) -> Respon
     if shared.state().refuses_streams(shared.clock.now()) {
         return Refusal::internal(StatusCode::SERVICE_UNAVAILABLE).into_response();
     }
-    upgrade.on_upgrade(move |socket| stream::converse(socket, shared))
+    upgrade.read_buffer_size(READ_BUFFER_BYTES).on_upgrade(move |socket| stream::converse(socket, shared))
 }
 
 async fn health(State(shared): Shares) -> Json<Value> {

@@ -23,6 +23,7 @@ pub use fault::Fault;
 use crate::faults::board;
 use crate::market::{AssetClass, MarketClock, MarketClockConfig, instrument};
 use crate::runtime::clock::{SECOND, rfc3339};
+use crate::runtime::ws::READ_BUFFER_BYTES;
 use crate::runtime::{Clock, Error, Listener, Nanos, Net, Seed, Shutdown, http};
 use axum::extract::{FromRequestParts, Path, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};
@@ -294,7 +295,9 @@ async fn open(shared: Arc<Shared>, class: AssetClass, request: axum::extract::Re
     let msgpack = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/msgpack"));
     let codec = if msgpack { Codec::MessagePack } else { Codec::Json };
     match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-        Ok(upgrade) => upgrade.on_upgrade(move |socket| stream::converse(socket, shared, class, codec, key)),
+        Ok(upgrade) => upgrade
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .on_upgrade(move |socket| stream::converse(socket, shared, class, codec, key)),
         Err(rejection) => rejection.into_response(),
     }
 }
