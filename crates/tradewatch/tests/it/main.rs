@@ -5,5 +5,6 @@
 mod demo;
 mod differential;
 mod pipeline;
+mod platforms;
 mod recording;
 mod support;
