@@ -106,6 +106,7 @@ async fn watch(
             database: args.database_url.is_none().then(|| folders.database.clone()),
             model: folders.model.clone(),
             next_model: folders.next_model.clone(),
+            account: account(),
             say,
         };
         scene::play(stage, end.unwrap_or_else(|| Instant::now() + scene::SCENE * 2)).await?;
@@ -140,6 +141,12 @@ fn hints(args: &DemoArgs) -> String {
          \x20       tradewatch query{at} 'sum by (status) (rate(execution_gateway_orders_total[1m]))'\n\
          \x20 stop  Ctrl-C\n\n"
     )
+}
+
+/// The account that the gateway trades on.
+fn account() -> (String, String) {
+    let gateway = Config::default().demo().gateway;
+    (gateway.key, gateway.secret)
 }
 
 fn read_catalog(path: &Path) -> Result<Catalog> {
