@@ -40,7 +40,7 @@ pub async fn query(args: QueryArgs) -> Result<ExitCode> {
             eprintln!("{text}");
         }
     }
-    print!("{}", lines(&json["data"]));
+    crate::out!("{}", lines(&json["data"]));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,8 +121,8 @@ fn encode(text: &str) -> String {
 pub async fn ask(data_dir: &Path, request: Request) -> Result<ExitCode> {
     let reply = control::ask(data_dir, &request).await?;
     match request {
-        Request::List => print!("{}", control::table(&reply.services)),
-        _ => println!("{}", reply.message),
+        Request::List => crate::out!("{}", control::table(&reply.services)),
+        _ => crate::outln!("{}", reply.message),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,7 +140,7 @@ pub async fn breaker(data_dir: &Path, action: &str) -> Result<ExitCode> {
     if !answer.is_success() {
         bail!("the gateway refuses: {}", json["error"].as_str().unwrap_or(&answer.text()));
     }
-    println!("{}", breaker_line(&json, jiff::Timestamp::now()));
+    crate::outln!("{}", breaker_line(&json, jiff::Timestamp::now()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -166,7 +166,8 @@ fn breaker_line(answer: &Json, now: jiff::Timestamp) -> String {
 /// Watches what a prometheus.yml names, until Ctrl-C, or `POST /-/quit` where that is allowed.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let interrupted = crate::demo::interrupted()?;
     std::fs::create_dir_all(&args.data_dir).with_context(|| format!("create {}", args.data_dir.display()))?;
     let mut options = Options {
@@ -184,7 +185,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.enable_lifecycle = args.enable_lifecycle;
     options.web.enable_admin_api = args.enable_admin_api;
     let server = Server::start(options).await?;
-    println!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
+    crate::outln!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
     tokio::select! {
         () = interrupted => {}
         () = server.quit_requested() => {}
@@ -229,7 +230,7 @@ pub fn test_rules(files: &[PathBuf]) -> Result<ExitCode> {
         let folder = file.parent().unwrap_or(Path::new("."));
         let mut load = |pattern: &str| rule_files(&folder.join(pattern));
         let report = tradewatch_alert::unittest::run(&file.to_string_lossy(), &text, &mut load);
-        print!("{report}");
+        crate::out!("{report}");
         all_passed &= report.passed();
     }
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -256,7 +257,7 @@ pub fn train(out: &Path) -> Result<ExitCode> {
         let path = out.join(format!("alpha_baseline-v{version}.model"));
         std::fs::write(&path, model.to_file()).with_context(|| format!("write {}", path.display()))?;
         let holdout = &model.holdout;
-        println!(
+        crate::outln!(
             "{}: right on {:.1} % of {} rows held back, where always guessing the commoner side is right on {:.1} %",
             path.display(),
             holdout.score_ratio * 100.0,

@@ -4,6 +4,7 @@
 mod commands;
 mod demo;
 mod files;
+mod output;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;

@@ -314,9 +314,9 @@ function AgeTile({ now }: { now: Now }) {
   // A difference of 1.3 s is the feed's clock and no reason to worry; what grows is.
   const tone: Tone = worst >= PRICE_AGE_BAD_S ? "bad" : worst >= PRICE_AGE_WARN_S ? "warn" : "none";
   return (
-    <Tile label="Oldest price" tone={tone}>
+    <Tile label="Oldest price" tone={tone} title={shut ? `of what trades now: ${SHADED_MIC} is closed` : undefined}>
       <span class="tile-value tabular">{tone !== "none" && <span aria-hidden="true">▲ </span>}{age(worst * 1000)}</span>
-      <span class="tile-sub">{symbol}{shut ? ` · ${SHADED_MIC} is closed` : ""}{stale > 0 && !shut ? ` · ${stale} symbols stale` : ""}</span>
+      <span class="tile-sub">{symbol}{stale > 0 && !shut ? ` · ${stale} symbols stale` : ""}</span>
     </Tile>
   );
 }

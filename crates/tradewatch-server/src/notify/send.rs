@@ -1,6 +1,7 @@
 //! One attempt at one receiver: a webhook or the terminal.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -121,7 +122,10 @@ impl Senders {
                 let text = phone_text(delivery, context, held_back);
                 match &context.terminal {
                     Some(hook) => hook(&text),
-                    None => println!("{text}\n"),
+                    // A closed terminal is no reason to fall silent elsewhere.
+                    None => {
+                        let _ = writeln!(std::io::stdout(), "{text}\n");
+                    }
                 }
                 Ok(())
             }

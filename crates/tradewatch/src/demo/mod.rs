@@ -77,7 +77,7 @@ async fn watch(
     server: &Server,
     supervisor: &Arc<Mutex<Supervisor>>,
 ) -> Result<ExitCode> {
-    println!(
+    crate::outln!(
         "tradewatch {}   {PLATFORM} on recorded market data (BTC, ETH) and 5 synthetic equities\n",
         env!("CARGO_PKG_VERSION")
     );
@@ -86,7 +86,7 @@ async fn watch(
     let ready = targets_up(server).await?;
     let catalog = read_catalog(&folders.platform.join("catalog.toml"))?;
     let moved = summary::metrics(&span(server, begin), &catalog)?.0;
-    println!(
+    crate::outln!(
         "  ✔ {:<22} {:<21} {ready} targets up, {} rules, {} metrics of {} moved so far\n",
         "monitor",
         server.addr(),
@@ -94,8 +94,8 @@ async fn watch(
         moved.good,
         moved.all
     );
-    println!("  open  http://{}\n", server.addr());
-    print!("{}", hints(args));
+    crate::outln!("  open  http://{}\n", server.addr());
+    crate::out!("{}", hints(args));
 
     let full =
         args.scene.unwrap_or(if args.run_for.is_some() { Scene::Full } else { Scene::None }) == Scene::Full;
@@ -106,6 +106,7 @@ async fn watch(
             database: args.database_url.is_none().then(|| folders.database.clone()),
             model: folders.model.clone(),
             next_model: folders.next_model.clone(),
+            account: account(),
             say,
         };
         scene::play(stage, end.unwrap_or_else(|| Instant::now() + scene::SCENE * 2)).await?;
@@ -142,6 +143,12 @@ fn hints(args: &DemoArgs) -> String {
     )
 }
 
+/// The account that the gateway trades on.
+fn account() -> (String, String) {
+    let gateway = Config::default().demo().gateway;
+    (gateway.key, gateway.secret)
+}
+
 fn read_catalog(path: &Path) -> Result<Catalog> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     Ok(Catalog::parse(&path.to_string_lossy(), &text)?)
@@ -152,12 +159,12 @@ async fn start_all(supervisor: &Mutex<Supervisor>) -> Result<()> {
     for name in supervisor.names().to_vec() {
         let took = supervisor.start(&name).await?;
         let Some(spec) = supervisor.spec(&name) else { continue };
-        println!(
+        crate::outln!(
             "  ✔ {name:<22} {:<21} {}",
             spec.addr,
             spec.note.replace("{}", &format!("{:.1} s", took.as_secs_f64()))
         );
-        std::io::stdout().flush()?;
+        let _ = std::io::stdout().flush();
     }
     Ok(())
 }
@@ -196,14 +203,14 @@ fn sum_up(folders: &Folders, server: &Server, begin: Timestamp, catalog: &Catalo
     panels.join(summary::panels(&span, &folders.monitor.join("dashboards"))?);
     let rules = summary::rules(server);
     let mut shortfalls = 0;
-    println!();
+    crate::outln!();
     for (what, count) in [
         ("targets up", &targets),
         ("metrics moved", &metrics),
         ("panels with data", &panels),
         ("rules evaluated", &rules),
     ] {
-        println!(
+        crate::outln!(
             "  {} {what:<18} {} of {}",
             if count.missing.is_empty() { '✔' } else { '✘' },
             count.good,
@@ -211,16 +218,16 @@ fn sum_up(folders: &Folders, server: &Server, begin: Timestamp, catalog: &Catalo
         );
         shortfalls += count.missing.len();
         for line in count.missing.iter().take(SHORTFALLS_SHOWN_MAX) {
-            println!("      {line}");
+            crate::outln!("      {line}");
         }
     }
     if !unexercised.is_empty() {
-        println!("\n  label values not exercised in this run ({}):", unexercised.len());
+        crate::outln!("\n  label values not exercised in this run ({}):", unexercised.len());
         for line in &unexercised {
-            println!("      {line}");
+            crate::outln!("      {line}");
         }
     }
-    println!();
+    crate::outln!();
     Ok(if shortfalls == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -380,9 +387,9 @@ fn log_to(path: &Path) -> Result<()> {
 fn say(text: &str) {
     let now = jiff::Zoned::now();
     let mut lines = text.trim_end().lines();
-    println!("{} {}", now.strftime("%H:%M:%S"), lines.next().unwrap_or_default());
+    crate::outln!("{} {}", now.strftime("%H:%M:%S"), lines.next().unwrap_or_default());
     for line in lines {
-        println!("         {line}");
+        crate::outln!("         {line}");
     }
     // A closed terminal must not end the demo.
     let _ = std::io::stdout().flush();

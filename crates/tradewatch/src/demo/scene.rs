@@ -27,6 +27,8 @@ pub struct Stage {
     pub model: PathBuf,
     /// The model that is released in the scene.
     pub next_model: PathBuf,
+    /// Key and secret of the account at the paper broker.
+    pub account: (String, String),
     /// Prints one line.
     pub say: fn(&str),
 }
@@ -40,6 +42,8 @@ enum Act {
     Delete(&'static str, &'static str),
     LockDatabase(Duration),
     Model(Model),
+    /// An order at the broker that the gateway knows nothing of.
+    PastTheGateway(&'static str),
 }
 
 enum Model {
@@ -49,15 +53,21 @@ enum Model {
 }
 
 fn script() -> Vec<(u64, &'static str, Act)> {
-    use Act::{Delete, Kill, LockDatabase, Post, Start};
+    use Act::{Delete, Kill, LockDatabase, PastTheGateway, Post, Start};
     let none = || json!({});
     vec![
+        (
+            1,
+            "somebody buys a share at the broker, past the gateway, and sells it again",
+            PastTheGateway("buy"),
+        ),
         (
             4,
             "a symbol more is subscribed, and given back",
             Post("market-data-service", "/api/v1/subscribe", json!({ "symbols": ["AAPL"] })),
         ),
         (6, "", Delete("market-data-service", "/api/v1/subscribe/AAPL")),
+        (7, "", PastTheGateway("sell")),
         (
             8,
             "the feed drops its connections and takes no new ones for 5 s",
@@ -192,6 +202,20 @@ impl Stage {
                 }
             },
             Act::Model(model) => self.offer(model).await,
+            Act::PastTheGateway(side) => {
+                let url = self.url("paper-broker", "/v2/orders").await?;
+                let (key, secret) = &self.account;
+                let client =
+                    client().with_header("APCA-API-KEY-ID", key).with_header("APCA-API-SECRET-KEY", secret);
+                let order = json!({ "symbol": "AAPL", "qty": "1", "side": side, "type": "market", "time_in_force": "day" });
+                // The broker refuses some orders by chance.
+                for _ in 0..5 {
+                    if client.post(&url, &order).await?.is_success() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
         }
     }
 

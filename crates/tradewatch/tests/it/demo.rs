@@ -105,6 +105,26 @@ async fn a_taken_port_and_a_locked_folder_are_one_line_each() {
     demo.command(&["service", "start", "orchestrator"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_ends_neither_the_demo_nor_a_command() {
+    let (folder, ports) = (Arc::new(TempDir::new().unwrap()), Ports::free());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let demo = Demo::start_with(folder, ports, &[], writer.into()).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tradewatch"))
+        .args(["service", "list", "--data-dir", &demo.folder.path().to_string_lossy()])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+}
+
 #[test]
 fn commands_without_a_demo_say_what_to_do() {
     let folder = Arc::new(TempDir::new().unwrap());

@@ -50,8 +50,11 @@ impl Demo {
     }
 
     pub async fn start_in(folder: Arc<TempDir>, ports: Ports, args: &[&str]) -> Demo {
-        let child =
-            command(&folder, &ports, args).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        Demo::start_with(folder, ports, args, Stdio::null()).await
+    }
+
+    pub async fn start_with(folder: Arc<TempDir>, ports: Ports, args: &[&str], stdout: Stdio) -> Demo {
+        let child = command(&folder, &ports, args).stdout(stdout).stderr(Stdio::inherit()).spawn().unwrap();
         let mut demo = Demo { folder, ports, child };
         let begin = Instant::now();
         while !demo.ready().await {
