@@ -12,7 +12,9 @@ use tradewatch_tsdb::{Db, Labels, Matcher, Timestamp};
 
 use super::file::RuleSpec;
 
-/// The least time that ghosts are waited for: the targets must have been scraped again.
+/// The least time that ghosts are waited for: the targets must have been scraped again. A group waits one interval if
+/// that is longer, and no more: an inhibitor that is over holds its target for one interval of the target's group, so a
+/// slow twin that ended in the outage as well is gone before it is free to speak.
 const WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// An alert that was alive when the monitor ended.
@@ -66,7 +68,7 @@ impl Ghosts {
                 ghost.was_firing = !last.value.is_stale() && last.ts >= ghost.last_at;
             }
         }
-        Ghosts { waiting, until: Some(now + WAIT_MIN.max(2 * interval)) }
+        Ghosts { waiting, until: Some(now + WAIT_MIN.max(interval)) }
     }
 
     /// The alert is there again: how it goes on.

@@ -50,13 +50,13 @@ fn what_ended_during_the_outage_is_resolved_after_a_wait() {
         0s      {alertname="A"} inactive -> pending
         2m      {alertname="A"} pending -> firing
         2m      send firing {alertname="A"} from 2m to 6m text="hello"
-        21m     {alertname="A"} firing -> inactive
-        21m     send resolved {alertname="A"} from 2m to 21m
-        22m     send resolved {alertname="A"} from 2m to 21m
+        20m30s  {alertname="A"} firing -> inactive
+        20m30s  send resolved {alertname="A"} from 2m to 20m30s
+        21m30s  send resolved {alertname="A"} from 2m to 20m30s
     "#]]
     .assert_eq(&world.out);
     expect![[r#"
-        ALERTS{alertname="A", alertstate="firing"}: 1@120 1@150 stale@1260
+        ALERTS{alertname="A", alertstate="firing"}: 1@120 1@150 stale@1230
         ALERTS{alertname="A", alertstate="pending"}: 1@0 1@30 1@60 1@90 stale@120
     "#]]
     .assert_eq(&world.samples("ALERTS"));
