@@ -183,8 +183,10 @@ describe("what is drawn", () => {
     await page.getByRole("button", { name: /Symbol MSFT/ }).click();
     await page.getByRole("heading", { name: "Price of MSFT" }).waitFor();
     await page.getByRole("button", { name: /^Symbol: / }).click();
-    await page.getByLabel("TSLA").check();
+    // Not check(): the box shows what the address says, and that follows the click.
+    await page.getByRole("checkbox", { name: "TSLA" }).click();
     await until("the choice is in the address", () => page.url().includes("var-symbol=TSLA"));
+    await until("the box shows it", () => page.getByRole("checkbox", { name: "TSLA" }).isChecked());
   });
 });
 
