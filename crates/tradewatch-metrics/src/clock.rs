@@ -8,7 +8,26 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where the time of day comes from, for `_created` and exemplars.
+#[derive(Clone, Default)]
+pub(crate) struct Wall(Option<Arc<dyn Fn() -> Duration + Send + Sync>>);
+
+impl Wall {
+    pub(crate) fn new(unix: impl Fn() -> Duration + Send + Sync + 'static) -> Wall {
+        Wall(Some(Arc::new(unix)))
+    }
+
+    /// Milliseconds since the Unix epoch; 0 before it.
+    pub(crate) fn millis(&self) -> u64 {
+        let since = match &self.0 {
+            Some(unix) => unix(),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        };
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 /// Where timers take the time from. A step back is read as no time passed.
 #[derive(Clone, Default)]
@@ -38,6 +57,14 @@ impl Clock {
         match self {
             Clock::System => system(),
             Clock::Given(now) => Moment::Since(now()),
+        }
+    }
+
+    /// The time since a fixed moment, for what takes seconds and not nanoseconds.
+    pub(crate) fn reading(&self) -> Duration {
+        match self {
+            Clock::System => uptime(),
+            Clock::Given(now) => now(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP edge: `/metrics`, `/health`, `/ready`.
 //!
-//! `/metrics` answers text 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it, gzipped if the client takes it. It
+//! `/metrics` answers text 0.0.4, or OpenMetrics 1.0 or protobuf if `Accept` prefers it, gzipped if the client takes it. It
 //! serves the registry of the process that moves the metrics. `/health` answers 200 as long as the process
 //! does and says what it knows of each dependency; `/ready` answers 503 while a required one is not up.
 
@@ -49,11 +49,23 @@ pub fn router(registry: Registry, health: Health) -> Router {
 }
 
 async fn metrics(State(edge): State<Edge>, headers: HeaderMap) -> Response {
-    let format = Format::from_accept(&joined(&headers, ACCEPT));
+    if !edge.registry.has_callbacks() {
+        return scrape(&edge, &headers);
+    }
+    // Callbacks are waited for; a thread that may block does that.
+    let answer = tokio::task::spawn_blocking(move || scrape(&edge, &headers)).await;
+    answer.unwrap_or_else(|error| {
+        let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
+        response.body(Body::from(error.to_string())).expect("constant headers are valid")
+    })
+}
+
+fn scrape(edge: &Edge, headers: &HeaderMap) -> Response {
+    let format = Format::from_accept(&joined(headers, ACCEPT));
     let mut buffer = edge.buffer.lock().unwrap_or_else(PoisonError::into_inner);
     buffer.clear();
     edge.registry.encode(format, &mut buffer);
-    let gzip = buffer.len() >= GZIP_BYTES_MIN && takes_gzip(&joined(&headers, ACCEPT_ENCODING));
+    let gzip = buffer.len() >= GZIP_BYTES_MIN && takes_gzip(&joined(headers, ACCEPT_ENCODING));
     let response = Response::builder()
         .header(CONTENT_TYPE, format.content_type())
         .header(VARY, "Accept, Accept-Encoding")

@@ -3,10 +3,14 @@
 mod allocation;
 mod conformance;
 mod endpoint;
+mod exemplars;
 mod exposition;
 mod fixture;
 mod guards;
+mod idle;
+mod observable;
 mod promtool;
 mod registration;
 mod roundtrip;
+mod summary;
 mod threads;

@@ -260,6 +260,8 @@ fn descriptors_say_what_was_declared() {
                 },
             ],
             buckets: [],
+            quantiles: [],
+            expires: None,
             service: Some(
                 "execution_gateway",
             ),
