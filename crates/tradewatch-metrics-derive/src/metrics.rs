@@ -112,6 +112,7 @@ enum Kind {
     Counter,
     Gauge,
     Histogram,
+    NativeHistogram,
     Info,
 }
 
@@ -153,6 +154,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     let name = full_name(ident, options, &settings)?;
     check_name(&name, kind, &settings)?;
     let buckets = buckets(field, ident, kind)?;
+    let native = native(field, kind)?;
     let info_labels = info_labels(field, ident, kind)?;
     let as_gauge = settings.gauge.is_some();
     if let Some(gauge) = settings.gauge.filter(|_| kind != Kind::Info) {
@@ -169,6 +171,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
             help: #help,
             unit: #unit,
             buckets: #buckets,
+            native: #native,
             info_labels: &[#(#info_labels),*],
             info_as_gauge: #as_gauge,
             legacy_name: #legacy,
@@ -269,7 +272,7 @@ fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<()> {
         Kind::Info if !text.ends_with("_info") => say(format!(
             "metric {text}: an info's name ends in _info; write {text}_info, or #[metric(legacy_name = \"why\")]"
         )),
-        Kind::Gauge | Kind::Histogram if text.ends_with("_total") => say(format!(
+        Kind::Gauge | Kind::Histogram | Kind::NativeHistogram if text.ends_with("_total") => say(format!(
             "metric {text}: only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
             text.trim_end_matches("_total")
         )),
@@ -287,10 +290,11 @@ fn kind(ty: &Type) -> Result<Kind> {
         Some("Counter") => Ok(Kind::Counter),
         Some("Gauge") => Ok(Kind::Gauge),
         Some("Histogram") => Ok(Kind::Histogram),
+        Some("NativeHistogram") => Ok(Kind::NativeHistogram),
         Some("Info") => Ok(Kind::Info),
         _ => Err(Error::new_spanned(
             ty,
-            "a metric is a Counter, Gauge, Histogram or Info; for a struct of metrics write #[metrics(flatten)]",
+            "a metric is a Counter, Gauge, Histogram, NativeHistogram or Info; for a struct of metrics write #[metrics(flatten)]",
         )),
     }
 }
@@ -320,8 +324,11 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
                 "write #[buckets(0.1, 0.5, 1.0)]: upper edges in the metric's unit, the alert's threshold among them",
             ));
         }
-        (Kind::Histogram, Some(attr)) => attr,
-        (_, Some(attr)) => return Err(Error::new_spanned(attr, "only a Histogram has buckets")),
+        (Kind::NativeHistogram, None) => return Ok(quote!(&[])),
+        (Kind::Histogram | Kind::NativeHistogram, Some(attr)) => attr,
+        (_, Some(attr)) => {
+            return Err(Error::new_spanned(attr, "only a Histogram or a NativeHistogram has buckets"));
+        }
         (_, None) => return Ok(quote!(&[])),
     };
     let edges = attr.parse_args_with(Punctuated::<Expr, Token![,]>::parse_terminated)?;
@@ -351,6 +358,55 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
         values.push(value);
     }
     Ok(quote!(&[#(#values),*]))
+}
+
+/// `#[native(schema = 3, zero_threshold = 1e-9)]`; each may be left out.
+fn native(field: &Field, kind: Kind) -> Result<TokenStream> {
+    let attr = field.attrs.iter().find(|attr| attr.path().is_ident("native"));
+    if kind != Kind::NativeHistogram {
+        return match attr {
+            Some(attr) => Err(Error::new_spanned(attr, "only a NativeHistogram has a schema")),
+            None => Ok(quote!(::core::option::Option::None)),
+        };
+    }
+    let (mut schema, mut zero_threshold) = (None, None);
+    if let Some(attr) = attr {
+        attr.parse_nested_meta(|meta| {
+            let value: Expr = meta.value()?.parse()?;
+            let Some(number) = literal(&value) else {
+                return Err(Error::new_spanned(value, "write a number"));
+            };
+            if meta.path.is_ident("schema") {
+                if number.fract() != 0.0 || !(-4.0..=8.0).contains(&number) {
+                    return Err(Error::new_spanned(
+                        value,
+                        "a schema is from -4 to 8; 3 is a bucket every 9 %",
+                    ));
+                }
+                schema = Some(number as i8);
+            } else if meta.path.is_ident("zero_threshold") {
+                if !(number > 0.0 && number.is_finite()) {
+                    return Err(Error::new_spanned(value, "a zero threshold is above 0 and finite"));
+                }
+                zero_threshold = Some(number);
+            } else {
+                return Err(
+                    meta.error("write #[native(schema = 3, zero_threshold = 1e-9)]; each may be left out")
+                );
+            }
+            Ok(())
+        })?;
+    }
+    let default = quote!(::tradewatch_metrics::NativeBuckets::DEFAULT);
+    let schema = schema.map_or_else(|| quote!(#default.schema), |schema| quote!(#schema));
+    let zero_threshold =
+        zero_threshold.map_or_else(|| quote!(#default.zero_threshold), |threshold| quote!(#threshold));
+    Ok(quote! {
+        ::core::option::Option::Some(::tradewatch_metrics::NativeBuckets {
+            schema: #schema,
+            zero_threshold: #zero_threshold,
+        })
+    })
 }
 
 fn literal(expr: &Expr) -> Option<f64> {

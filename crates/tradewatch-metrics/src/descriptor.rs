@@ -1,6 +1,7 @@
 //! What a metric promises: name, kind, unit, help, labels, edges; and the rules it is checked against at start.
 
 use crate::label::{LabelDescriptor, valid_label_name};
+use crate::native::{SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN};
 use crate::registry::RegisterError;
 
 /// What kind of metric a family is.
@@ -49,12 +50,28 @@ pub struct Descriptor {
     pub labels: Vec<LabelDescriptor>,
     /// Upper edges of a histogram's buckets, ascending, without `+Inf`.
     pub buckets: Vec<f64>,
+    /// The grid of a native histogram; `None` if there are only the edges.
+    pub native: Option<NativeBuckets>,
     /// The service that declares it, if the declaration says so.
     pub service: Option<String>,
     /// What makes it move, if the declaration says so.
     pub event: Option<String>,
     /// Why the name breaks the naming rules, if it does.
     pub legacy_name: Option<String>,
+}
+
+/// How a native histogram chooses its buckets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NativeBuckets {
+    /// Buckets in an octave, as the exponent of two: 3 is eight, a bucket every 9 %. From -4 to 8.
+    pub schema: i8,
+    /// Sizes up to this count as zero.
+    pub zero_threshold: f64,
+}
+
+impl NativeBuckets {
+    /// What is meant where the declaration says nothing.
+    pub const DEFAULT: NativeBuckets = NativeBuckets { schema: 3, zero_threshold: ZERO_THRESHOLD_MIN };
 }
 
 /// The most edges of one histogram.
@@ -213,7 +230,10 @@ impl Descriptor {
         if self.kind != MetricKind::Histogram {
             return Ok(());
         }
-        if edges.is_empty() || edges.len() > BUCKETS_MAX {
+        if let Some(native) = self.native {
+            self.check_native(native)?;
+        }
+        if (edges.is_empty() && self.native.is_none()) || edges.len() > BUCKETS_MAX {
             return Err(self.error(format!(
                 "has {} edges; write #[buckets(0.1, 0.5, 1.0)] with 1 to {BUCKETS_MAX}, the alert's threshold among them",
                 edges.len()
@@ -224,6 +244,23 @@ impl Descriptor {
         }
         if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(self.error(format!("edges ascend; {} comes before {}", pair[0], pair[1])));
+        }
+        Ok(())
+    }
+
+    fn check_native(&self, native: NativeBuckets) -> Result<(), RegisterError> {
+        let NativeBuckets { schema, zero_threshold } = native;
+        if !(SCHEMA_MIN..=SCHEMA_MAX).contains(&schema) {
+            return Err(self.error(format!(
+                "schema {schema} is none; write #[native(schema = 3)], or another from {SCHEMA_MIN} to {SCHEMA_MAX}"
+            )));
+        }
+        if !(ZERO_THRESHOLD_MIN..=f64::MAX).contains(&zero_threshold) {
+            return Err(self.error(format!(
+                "zero threshold {zero_threshold:e} is not between {ZERO_THRESHOLD_MIN:e} and {:e}; write \
+                 #[native(zero_threshold = 1e-9)], or leave it out",
+                f64::MAX
+            )));
         }
         Ok(())
     }

@@ -1,25 +1,37 @@
 //! Guards: what is started is recorded, however it ends.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Span};
 use crate::histogram::HistogramHandle;
+
+/// What a timer records into.
+#[doc(hidden)]
+pub trait Timed {
+    fn observe(&self, value: f64);
+    /// Now, by the registry's clock.
+    fn now(&self) -> Moment;
+    /// The time since a moment of the registry's clock.
+    fn since(&self, start: Moment) -> Span;
+}
 
 /// A running timer. Stopping or dropping it records the time since its start, once.
 ///
 /// Dropping covers the ends one forgets: `?`, a panic that unwinds, a future that is cancelled.
 #[must_use = "a timer that is dropped at once measures nothing"]
-pub struct Timing<'a> {
-    histogram: HistogramHandle<'a>,
+pub struct Timing<'a, H: Timed = HistogramHandle<'a>> {
+    histogram: H,
     start: Moment,
     armed: bool,
+    borrow: PhantomData<&'a ()>,
 }
 
-impl<'a> Timing<'a> {
+impl<H: Timed> Timing<'_, H> {
     #[inline]
-    pub(crate) fn start(histogram: HistogramHandle<'a>) -> Timing<'a> {
+    pub(crate) fn start(histogram: H) -> Self {
         let start = histogram.now();
-        Timing { histogram, start, armed: true }
+        Timing { histogram, start, armed: true, borrow: PhantomData }
     }
 
     /// The time since the start; zero if the clock went back.
@@ -43,7 +55,7 @@ impl<'a> Timing<'a> {
     }
 }
 
-impl Drop for Timing<'_> {
+impl<H: Timed> Drop for Timing<'_, H> {
     #[inline]
     fn drop(&mut self) {
         if self.armed {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment, Span};
 use crate::descriptor::{BUCKETS_MAX, Descriptor, MetricKind};
 use crate::encode::{self, Format, Lines};
-use crate::guard::Timing;
+use crate::guard::{Timed, Timing};
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelSet;
 use crate::registry::{Batch, Family, Head, Spec};
@@ -85,14 +85,7 @@ impl<'a> HistogramHandle<'a> {
         if !value.is_finite() {
             return self.core.head.reject();
         }
-        let edges = &self.core.edges;
-        // A bucket holds what is at or below its edge. Few edges are counted without a branch.
-        let bucket = if edges.len() <= 16 {
-            edges.iter().map(|edge| usize::from(value > *edge)).sum()
-        } else {
-            edges.partition_point(|edge| *edge < value)
-        };
-        slab::observe(self.slot, bucket, value);
+        slab::observe(self.slot, bucket_of(&self.core.edges, value), value);
     }
 
     /// Counts a duration, in seconds.
@@ -108,21 +101,37 @@ impl<'a> HistogramHandle<'a> {
         Timing::start(self.clone())
     }
 
-    /// Now, by the registry's clock.
-    #[inline]
-    pub(crate) fn now(&self) -> Moment {
-        self.core.clock.now()
-    }
-
-    /// The time since a moment of the registry's clock.
-    #[inline]
-    pub(crate) fn since(&self, start: Moment) -> Span {
-        self.core.clock.since(start)
-    }
-
     /// A handle that may be kept and sent anywhere.
     pub fn into_owned(self) -> HistogramHandle<'static> {
         HistogramHandle { core: self.core.into_owned(), slot: self.slot }
+    }
+}
+
+impl Timed for HistogramHandle<'_> {
+    #[inline]
+    fn observe(&self, value: f64) {
+        HistogramHandle::observe(self, value);
+    }
+
+    #[inline]
+    fn now(&self) -> Moment {
+        self.core.clock.now()
+    }
+
+    #[inline]
+    fn since(&self, start: Moment) -> Span {
+        self.core.clock.since(start)
+    }
+}
+
+/// The bucket of a value: the first whose edge is not below it.
+#[inline(always)]
+pub(crate) fn bucket_of(edges: &[f64], value: f64) -> usize {
+    // Few edges are counted without a branch.
+    if edges.len() <= 16 {
+        edges.iter().map(|edge| usize::from(value > *edge)).sum()
+    } else {
+        edges.partition_point(|edge| *edge < value)
     }
 }
 
@@ -160,8 +169,7 @@ impl<L: LabelSet> Instrument for Histogram<L> {
 /// What the encoder keeps from one scrape to the next.
 struct Encoder {
     lines: Lines,
-    /// `le="0.1"} ` for each bucket, `+Inf` last; with a comma in front if there are other labels.
-    suffixes: Vec<Vec<u8>>,
+    suffixes: Suffixes,
     counts: Vec<u64>,
     /// The values exposed last for each line: sum, then the counts. They are shown again if a thread is caught
     /// in the middle of an observation for too long: a little old, but belonging together.
@@ -170,11 +178,9 @@ struct Encoder {
 
 impl Encoder {
     fn new(labelled: bool, edges: &[f64]) -> Encoder {
-        let comma = if labelled { "," } else { "" };
-        let les = edges.iter().map(|edge| encode::canonical(*edge)).chain(["+Inf".to_owned()]);
         Encoder {
             lines: Lines::bare(),
-            suffixes: les.map(|le| format!("{comma}le=\"{le}\"}} ").into_bytes()).collect(),
+            suffixes: Suffixes::new(labelled, edges),
             counts: vec![0; edges.len() + 1],
             last: Vec::new(),
         }
@@ -209,32 +215,51 @@ impl Family for Core {
                 shown.0 = sum;
                 shown.1.copy_from_slice(counts);
             }
-            let mut cumulative = 0u64;
-            for (suffix, count) in suffixes.iter().zip(&shown.1) {
-                cumulative = cumulative.wrapping_add(*count);
-                out.extend_from_slice(name);
-                out.extend_from_slice(b"_bucket{");
-                out.extend_from_slice(line.block);
-                out.extend_from_slice(suffix);
-                encode::write_u64(out, cumulative);
-                out.push(b'\n');
+            suffixes.write(name, line.block, &shown.1, shown.0, out);
+        }
+    }
+}
+
+/// What distinguishes the lines of one classic histogram.
+pub(crate) struct Suffixes {
+    /// `le="0.1"} ` for each bucket, `+Inf` last; with a comma in front if there are other labels.
+    buckets: Vec<Vec<u8>>,
+}
+
+impl Suffixes {
+    pub(crate) fn new(labelled: bool, edges: &[f64]) -> Suffixes {
+        let comma = if labelled { "," } else { "" };
+        let les = edges.iter().map(|edge| encode::canonical(*edge)).chain(["+Inf".to_owned()]);
+        Suffixes { buckets: les.map(|le| format!("{comma}le=\"{le}\"}} ").into_bytes()).collect() }
+    }
+
+    /// Writes buckets, sum and count; `counts` are each bucket's own, `+Inf` last.
+    pub(crate) fn write(&self, name: &[u8], block: &[u8], counts: &[u64], sum: f64, out: &mut Vec<u8>) {
+        let mut cumulative = 0u64;
+        for (suffix, count) in self.buckets.iter().zip(counts) {
+            cumulative = cumulative.wrapping_add(*count);
+            out.extend_from_slice(name);
+            out.extend_from_slice(b"_bucket{");
+            out.extend_from_slice(block);
+            out.extend_from_slice(suffix);
+            encode::write_u64(out, cumulative);
+            out.push(b'\n');
+        }
+        for (suffix, is_sum) in [(&b"_sum"[..], true), (b"_count", false)] {
+            out.extend_from_slice(name);
+            out.extend_from_slice(suffix);
+            if !block.is_empty() {
+                out.push(b'{');
+                out.extend_from_slice(block);
+                out.push(b'}');
             }
-            for (suffix, is_sum) in [(&b"_sum"[..], true), (b"_count", false)] {
-                out.extend_from_slice(name);
-                out.extend_from_slice(suffix);
-                if !line.block.is_empty() {
-                    out.push(b'{');
-                    out.extend_from_slice(line.block);
-                    out.push(b'}');
-                }
-                out.push(b' ');
-                if is_sum {
-                    encode::write_f64(out, shown.0)
-                } else {
-                    encode::write_u64(out, cumulative)
-                }
-                out.push(b'\n');
+            out.push(b' ');
+            if is_sum {
+                encode::write_f64(out, sum)
+            } else {
+                encode::write_u64(out, cumulative)
             }
+            out.push(b'\n');
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn descriptor(
         help: spec.help.trim().to_owned(),
         labels,
         buckets: if kind == MetricKind::Histogram { spec.buckets.to_vec() } else { Vec::new() },
+        native: spec.native,
         service,
         event: spec.event.map(str::to_owned),
         legacy_name: spec.legacy_name.map(str::to_owned),

@@ -17,13 +17,16 @@ mod info;
 mod instrument;
 mod intern;
 mod label;
+mod native;
 pub mod parse;
 mod registry;
 mod series;
 mod slab;
 
 pub use counter::{Counter, CounterHandle};
-pub use descriptor::{BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, valid_metric_name};
+pub use descriptor::{
+    BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, NativeBuckets, valid_metric_name,
+};
 pub use encode::Format;
 pub use gauge::{Gauge, GaugeHandle, InFlight};
 pub use guard::{Call, Outcome, Timing};
@@ -33,6 +36,10 @@ pub use histogram::{Histogram, HistogramHandle};
 pub use info::Info;
 pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};
 pub use label::{Label, LabelDescriptor, LabelSet};
+pub use native::{
+    NativeHistogram, NativeHistogramHandle, NativeSnapshot, SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN,
+    native_bucket_edge,
+};
 pub use registry::{RegisterError, Registry};
 pub use tradewatch_metrics_derive::{Label, Metrics};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::descriptor::{Descriptor, MetricKind};
+use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
 use crate::encode::{self, Format};
 use crate::slab::{self, Scrape};
 
@@ -122,6 +122,7 @@ pub struct Spec<'a> {
     pub help: &'a str,
     pub unit: Option<&'a str>,
     pub buckets: &'a [f64],
+    pub native: Option<NativeBuckets>,
     pub info_labels: &'a [&'a str],
     pub info_as_gauge: bool,
     pub legacy_name: Option<&'a str>,

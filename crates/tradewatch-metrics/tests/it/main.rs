@@ -6,6 +6,7 @@ mod endpoint;
 mod exposition;
 mod fixture;
 mod guards;
+mod native;
 mod promtool;
 mod registration;
 mod roundtrip;
