@@ -29,7 +29,7 @@ pub use descriptor::{
 };
 pub use encode::Format;
 pub use gauge::{Gauge, GaugeHandle, InFlight};
-pub use guard::{Call, Outcome, Timing};
+pub use guard::{Call, Outcome, SampledTimer, SampledTiming, Timing};
 #[cfg(feature = "endpoint")]
 pub use health::{DependencyState, Health};
 pub use histogram::{Histogram, HistogramHandle};
@@ -43,6 +43,8 @@ pub use native::{
 pub use registry::{RegisterError, Registry};
 pub use tradewatch_metrics_derive::{Label, Metrics};
 
+#[doc(hidden)]
+pub use guard::Timed;
 #[doc(hidden)]
 pub use instrument::Instrument;
 #[doc(hidden)]

@@ -245,6 +245,19 @@ pub(crate) fn add(slot: u32, by: u64) {
     }
 }
 
+/// Adds 1 to an integer cell of this thread and returns what it held.
+#[inline(always)]
+pub(crate) fn next(slot: u32) -> u64 {
+    match own_chunk(slot) {
+        Some(chunk) => {
+            let before = chunk.cell(slot as usize).load(Ordering::Relaxed);
+            chunk.cell(slot as usize).store(before.wrapping_add(1), Ordering::Relaxed);
+            before
+        }
+        None => next_cold(slot),
+    }
+}
+
 /// Adds to a float cell of this thread.
 #[inline(always)]
 pub(crate) fn add_f64(slot: u32, by: f64) {
@@ -273,6 +286,13 @@ fn add_cold(slot: u32, by: u64) {
     } else {
         add_int(cell, by);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn next_cold(slot: u32) -> u64 {
+    // Its own cell or a shared one: an atomic addition is right for both, and this is not the fast path.
+    chunk_cold(slot).0.cell(slot as usize).fetch_add(1, Ordering::Relaxed)
 }
 
 #[cold]
