@@ -113,6 +113,7 @@ enum Kind {
     Gauge,
     Histogram,
     Summary,
+    NativeHistogram,
     Info,
 }
 
@@ -154,6 +155,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     let name = full_name(ident, options, &settings)?;
     check_name(&name, kind, &settings)?;
     let buckets = buckets(field, ident, kind)?;
+    let native = native(field, kind)?;
     let info_labels = info_labels(field, ident, kind)?;
     let quantiles = quantiles(field, ident, kind)?;
     let instrument = instrument(&field.ty);
@@ -190,6 +192,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
             smallest: #smallest,
             timeout: #timeout,
             expires: #expires,
+            native: #native,
             info_labels: &[#(#info_labels),*],
             info_as_gauge: #as_gauge,
             legacy_name: #legacy,
@@ -357,10 +360,12 @@ fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<()> {
         Kind::Info if !text.ends_with("_info") => say(format!(
             "metric {text}: an info's name ends in _info; write {text}_info, or #[metric(legacy_name = \"why\")]"
         )),
-        Kind::Gauge | Kind::Histogram | Kind::Summary if text.ends_with("_total") => say(format!(
-            "metric {text}: only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
-            text.trim_end_matches("_total")
-        )),
+        Kind::Gauge | Kind::Histogram | Kind::NativeHistogram | Kind::Summary if text.ends_with("_total") => {
+            say(format!(
+                "metric {text}: only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
+                text.trim_end_matches("_total")
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -380,11 +385,12 @@ fn kind(ty: &Type) -> Result<Kind> {
         "Counter" | "ObservableCounter" => Ok(Kind::Counter),
         "Gauge" | "ObservableGauge" | "UpDownCounter" => Ok(Kind::Gauge),
         "Histogram" => Ok(Kind::Histogram),
+        "NativeHistogram" => Ok(Kind::NativeHistogram),
         "Summary" => Ok(Kind::Summary),
         "Info" => Ok(Kind::Info),
         _ => Err(Error::new_spanned(
             ty,
-            "a metric is a Counter, Gauge, Histogram, Summary, Info, UpDownCounter, ObservableGauge or \
+            "a metric is a Counter, Gauge, Histogram, NativeHistogram, Summary, Info, UpDownCounter, ObservableGauge or \
              ObservableCounter; for a struct of metrics write #[metrics(flatten)]",
         )),
     }
@@ -415,8 +421,11 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
                 "write #[buckets(0.1, 0.5, 1.0)]: upper edges in the metric's unit, the alert's threshold among them",
             ));
         }
-        (Kind::Histogram, Some(attr)) => attr,
-        (_, Some(attr)) => return Err(Error::new_spanned(attr, "only a Histogram has buckets")),
+        (Kind::NativeHistogram, None) => return Ok(quote!(&[])),
+        (Kind::Histogram | Kind::NativeHistogram, Some(attr)) => attr,
+        (_, Some(attr)) => {
+            return Err(Error::new_spanned(attr, "only a Histogram or a NativeHistogram has buckets"));
+        }
         (_, None) => return Ok(quote!(&[])),
     };
     let edges = attr.parse_args_with(Punctuated::<Expr, Token![,]>::parse_terminated)?;
@@ -480,6 +489,55 @@ fn quantiles(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
         return Err(Error::new_spanned(attr, "a summary needs at least one quantile"));
     }
     Ok(quote!(&[#(#values),*]))
+}
+
+/// `#[native(schema = 3, zero_threshold = 1e-9)]`; each may be left out.
+fn native(field: &Field, kind: Kind) -> Result<TokenStream> {
+    let attr = field.attrs.iter().find(|attr| attr.path().is_ident("native"));
+    if kind != Kind::NativeHistogram {
+        return match attr {
+            Some(attr) => Err(Error::new_spanned(attr, "only a NativeHistogram has a schema")),
+            None => Ok(quote!(::core::option::Option::None)),
+        };
+    }
+    let (mut schema, mut zero_threshold) = (None, None);
+    if let Some(attr) = attr {
+        attr.parse_nested_meta(|meta| {
+            let value: Expr = meta.value()?.parse()?;
+            let Some(number) = literal(&value) else {
+                return Err(Error::new_spanned(value, "write a number"));
+            };
+            if meta.path.is_ident("schema") {
+                if number.fract() != 0.0 || !(-4.0..=8.0).contains(&number) {
+                    return Err(Error::new_spanned(
+                        value,
+                        "a schema is from -4 to 8; 3 is a bucket every 9 %",
+                    ));
+                }
+                schema = Some(number as i8);
+            } else if meta.path.is_ident("zero_threshold") {
+                if !(number > 0.0 && number.is_finite()) {
+                    return Err(Error::new_spanned(value, "a zero threshold is above 0 and finite"));
+                }
+                zero_threshold = Some(number);
+            } else {
+                return Err(
+                    meta.error("write #[native(schema = 3, zero_threshold = 1e-9)]; each may be left out")
+                );
+            }
+            Ok(())
+        })?;
+    }
+    let default = quote!(::tradewatch_metrics::NativeBuckets::DEFAULT);
+    let schema = schema.map_or_else(|| quote!(#default.schema), |schema| quote!(#schema));
+    let zero_threshold =
+        zero_threshold.map_or_else(|| quote!(#default.zero_threshold), |threshold| quote!(#threshold));
+    Ok(quote! {
+        ::core::option::Option::Some(::tradewatch_metrics::NativeBuckets {
+            schema: #schema,
+            zero_threshold: #zero_threshold,
+        })
+    })
 }
 
 fn literal(expr: &Expr) -> Option<f64> {

@@ -39,14 +39,14 @@ pub(crate) enum Clock {
 
 /// A moment, by the clock that was asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Moment {
+pub enum Moment {
     Ticks(u64),
     Since(Duration),
 }
 
 /// How long something took, as the clock counted it; converted once, to what is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Span {
+pub enum Span {
     Ticks(u64),
     Time(Duration),
 }

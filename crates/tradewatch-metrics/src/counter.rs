@@ -80,6 +80,12 @@ impl CounterHandle<'_> {
         slab::add(self.slot, by);
     }
 
+    /// Adds 1 and returns how many calls this thread (or those that share its cells) made before.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> u64 {
+        slab::next(self.slot)
+    }
+
     /// Adds a fraction. Whole amounts are counted exactly, fractions as `f64`.
     ///
     /// A negative amount, NaN or an infinity is not added but counted in

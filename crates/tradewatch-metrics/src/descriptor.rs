@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::label::{LabelDescriptor, valid_label_name};
+use crate::native::{SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN};
 use crate::registry::RegisterError;
 
 /// What kind of metric a family is.
@@ -54,6 +55,8 @@ pub struct Descriptor {
     pub labels: Vec<LabelDescriptor>,
     /// Upper edges of a histogram's buckets, ascending, without `+Inf`.
     pub buckets: Vec<f64>,
+    /// The grid of a native histogram; `None` if there are only the edges.
+    pub native: Option<NativeBuckets>,
     /// The quantiles of a summary, ascending, between 0 and 1.
     pub quantiles: Vec<f64>,
     /// After how long without a change a labelled series is no longer shown, if ever.
@@ -64,6 +67,20 @@ pub struct Descriptor {
     pub event: Option<String>,
     /// Why the name breaks the naming rules, if it does.
     pub legacy_name: Option<String>,
+}
+
+/// How a native histogram chooses its buckets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NativeBuckets {
+    /// Buckets in an octave, as the exponent of two: 3 is eight, a bucket every 9 %. From -4 to 8.
+    pub schema: i8,
+    /// Sizes up to this count as zero.
+    pub zero_threshold: f64,
+}
+
+impl NativeBuckets {
+    /// What is meant where the declaration says nothing.
+    pub const DEFAULT: NativeBuckets = NativeBuckets { schema: 3, zero_threshold: ZERO_THRESHOLD_MIN };
 }
 
 /// The most edges of one histogram.
@@ -236,7 +253,10 @@ impl Descriptor {
         if self.kind != MetricKind::Histogram {
             return Ok(());
         }
-        if edges.is_empty() || edges.len() > BUCKETS_MAX {
+        if let Some(native) = self.native {
+            self.check_native(native)?;
+        }
+        if (edges.is_empty() && self.native.is_none()) || edges.len() > BUCKETS_MAX {
             return Err(self.error(format!(
                 "has {} edges; write #[buckets(0.1, 0.5, 1.0)] with 1 to {BUCKETS_MAX}, the alert's threshold among them",
                 edges.len()
@@ -247,6 +267,23 @@ impl Descriptor {
         }
         if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(self.error(format!("edges ascend; {} comes before {}", pair[0], pair[1])));
+        }
+        Ok(())
+    }
+
+    fn check_native(&self, native: NativeBuckets) -> Result<(), RegisterError> {
+        let NativeBuckets { schema, zero_threshold } = native;
+        if !(SCHEMA_MIN..=SCHEMA_MAX).contains(&schema) {
+            return Err(self.error(format!(
+                "schema {schema} is none; write #[native(schema = 3)], or another from {SCHEMA_MIN} to {SCHEMA_MAX}"
+            )));
+        }
+        if !(ZERO_THRESHOLD_MIN..=f64::MAX).contains(&zero_threshold) {
+            return Err(self.error(format!(
+                "zero threshold {zero_threshold:e} is not between {ZERO_THRESHOLD_MIN:e} and {:e}; write \
+                 #[native(zero_threshold = 1e-9)], or leave it out",
+                f64::MAX
+            )));
         }
         Ok(())
     }

@@ -235,6 +235,15 @@ impl Shown {
         pairs(&self.bytes[..self.len])
     }
 
+    pub(crate) fn value(&self) -> f64 {
+        self.value
+    }
+
+    /// When it was kept, in Unix milliseconds.
+    pub(crate) fn millis(&self) -> u64 {
+        self.millis
+    }
+
     /// ` # {trace_id="…"} 0.25 1763640000.25`.
     pub(crate) fn write_open(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b" # {");

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Moment, Span, Wall};
 use crate::descriptor::{BUCKETS_MAX, Descriptor, MetricKind};
 use crate::encode::{Buckets, Le, Lines, Page};
 use crate::exemplar::{Exemplar, Exemplars, Shown};
-use crate::guard::Timing;
+use crate::guard::{Timed, Timing};
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelSet;
 use crate::registry::{Batch, Family, Head, Spec};
@@ -90,19 +90,7 @@ impl<'a> HistogramHandle<'a> {
         if !value.is_finite() {
             return self.core.head.reject();
         }
-        slab::observe(self.slot, self.bucket(value), value);
-    }
-
-    /// The bucket that holds `value`: that of the first edge at or above it.
-    #[inline(always)]
-    fn bucket(&self, value: f64) -> usize {
-        let edges = &self.core.edges;
-        // Few edges are counted without a branch.
-        if edges.len() <= 16 {
-            edges.iter().map(|edge| usize::from(value > *edge)).sum()
-        } else {
-            edges.partition_point(|edge| *edge < value)
-        }
+        slab::observe(self.slot, bucket_of(&self.core.edges, value), value);
     }
 
     /// Counts one value and keeps it as the example of its bucket, with the trace that leads to it.
@@ -116,7 +104,13 @@ impl<'a> HistogramHandle<'a> {
         if !exemplar.is_valid() {
             core.head.reject_exemplar();
         } else if value.is_finite() {
-            core.exemplars.keep(self.index as usize, self.bucket(value), exemplar, value, core.wall.millis());
+            core.exemplars.keep(
+                self.index as usize,
+                bucket_of(&core.edges, value),
+                exemplar,
+                value,
+                core.wall.millis(),
+            );
         }
     }
 
@@ -133,21 +127,37 @@ impl<'a> HistogramHandle<'a> {
         Timing::start(self.clone())
     }
 
-    /// Now, by the registry's clock.
-    #[inline]
-    pub(crate) fn now(&self) -> Moment {
-        self.core.clock.now()
-    }
-
-    /// The time since a moment of the registry's clock.
-    #[inline]
-    pub(crate) fn since(&self, start: Moment) -> Span {
-        self.core.clock.since(start)
-    }
-
     /// A handle that may be kept and sent anywhere.
     pub fn into_owned(self) -> HistogramHandle<'static> {
         HistogramHandle { core: self.core.into_owned(), slot: self.slot, index: self.index }
+    }
+}
+
+impl Timed for HistogramHandle<'_> {
+    #[inline]
+    fn observe(&self, value: f64) {
+        HistogramHandle::observe(self, value);
+    }
+
+    #[inline]
+    fn now(&self) -> Moment {
+        self.core.clock.now()
+    }
+
+    #[inline]
+    fn since(&self, start: Moment) -> Span {
+        self.core.clock.since(start)
+    }
+}
+
+/// The bucket of a value: the first whose edge is not below it.
+#[inline(always)]
+pub(crate) fn bucket_of(edges: &[f64], value: f64) -> usize {
+    // Few edges are counted without a branch.
+    if edges.len() <= 16 {
+        edges.iter().map(|edge| usize::from(value > *edge)).sum()
+    } else {
+        edges.partition_point(|edge| *edge < value)
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn descriptor(
         buckets: if kind == MetricKind::Histogram { spec.buckets.to_vec() } else { Vec::new() },
         quantiles: if kind == MetricKind::Summary { spec.quantiles.to_vec() } else { Vec::new() },
         expires: spec.expires,
+        native: spec.native,
         service,
         event: spec.event.map(str::to_owned),
         legacy_name: spec.legacy_name.map(str::to_owned),

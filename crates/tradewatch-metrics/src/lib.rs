@@ -18,6 +18,7 @@ mod info;
 mod instrument;
 mod intern;
 mod label;
+mod native;
 mod observable;
 mod observer;
 pub mod parse;
@@ -29,18 +30,22 @@ mod updown;
 
 pub use counter::{Counter, CounterHandle};
 pub use descriptor::{
-    BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, QUANTILES_MAX, valid_metric_name,
+    BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, NativeBuckets, QUANTILES_MAX, valid_metric_name,
 };
 pub use encode::Format;
 pub use exemplar::{EXEMPLAR_BYTES_MAX, EXEMPLAR_LABELS_MAX, Exemplar};
 pub use gauge::{Gauge, GaugeHandle, InFlight};
-pub use guard::{Call, Outcome, Timing};
+pub use guard::{Call, Outcome, SampledTimer, SampledTiming, Timing};
 #[cfg(feature = "endpoint")]
 pub use health::{DependencyState, Health};
 pub use histogram::{Histogram, HistogramHandle};
 pub use info::Info;
 pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};
 pub use label::{Label, LabelDescriptor, LabelSet};
+pub use native::{
+    NativeHistogram, NativeHistogramHandle, NativeSnapshot, SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN,
+    native_bucket_edge,
+};
 pub use observable::{ObservableCounter, ObservableGauge, Readings};
 pub use observer::CALLBACK_LIMIT;
 pub use registry::{RegisterError, Registry};
@@ -48,6 +53,8 @@ pub use summary::{Summary, SummaryHandle};
 pub use tradewatch_metrics_derive::{Label, Metrics};
 pub use updown::{UpDownCounter, UpDownHandle};
 
+#[doc(hidden)]
+pub use guard::Timed;
 #[doc(hidden)]
 pub use instrument::Instrument;
 #[doc(hidden)]

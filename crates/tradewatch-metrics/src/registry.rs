@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Wall};
-use crate::descriptor::{Descriptor, MetricKind};
+use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
 use crate::encode::{Format, Names, Own, Page, write_own};
 use crate::gauge;
 use crate::observer::FAILURES;
@@ -224,6 +224,7 @@ pub struct Spec<'a> {
     pub help: &'a str,
     pub unit: Option<&'a str>,
     pub buckets: &'a [f64],
+    pub native: Option<NativeBuckets>,
     /// Of a summary.
     pub quantiles: &'a [f64],
     /// How far back a summary looks.

@@ -10,8 +10,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::clock::{Clock, Moment, Span};
 use crate::descriptor::{Descriptor, MetricKind};
 use crate::encode::{Le, Lines, Page};
+use crate::guard::{Timed, Timing};
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelSet;
 use crate::registry::{Batch, Family, Head, Spec};
@@ -61,6 +63,7 @@ pub struct SummaryHandle<'a> {
 
 pub(crate) struct Core {
     head: Head,
+    clock: Clock,
     scale: Scale,
     slots: SlotTable,
     cardinality: usize,
@@ -148,6 +151,32 @@ impl SummaryHandle<'_> {
     }
 }
 
+impl<'a> SummaryHandle<'a> {
+    /// Starts timing. What is timed is recorded when the guard is stopped or dropped: on `?`, panic and
+    /// cancellation too.
+    #[inline]
+    pub fn start(&self) -> Timing<'a, SummaryHandle<'a>> {
+        Timing::start(self.clone())
+    }
+}
+
+impl Timed for SummaryHandle<'_> {
+    #[inline]
+    fn observe(&self, value: f64) {
+        SummaryHandle::observe(self, value);
+    }
+
+    #[inline]
+    fn now(&self) -> Moment {
+        self.core.clock.now()
+    }
+
+    #[inline]
+    fn since(&self, start: Moment) -> Span {
+        self.core.clock.since(start)
+    }
+}
+
 impl<L: LabelSet> Clone for Summary<L> {
     fn clone(&self) -> Self {
         Summary { bare: self.bare.clone(), labels: PhantomData }
@@ -190,7 +219,7 @@ impl<L: LabelSet> Instrument for Summary<L> {
             series: Vec::new(),
         };
         let (scale, encoder) = (Scale::new(smallest), Mutex::new(encoder));
-        let core = Arc::new(Core { head, scale, slots, cardinality, encoder });
+        let core = Arc::new(Core { head, clock: batch.clock(), scale, slots, cardinality, encoder });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
         Summary { bare: SummaryHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
     }

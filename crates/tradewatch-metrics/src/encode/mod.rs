@@ -10,6 +10,7 @@ use crate::exemplar::Shown;
 use crate::slab::Scrape;
 
 mod lines;
+mod native;
 mod own;
 pub(crate) mod proto;
 mod text;
@@ -262,22 +263,26 @@ impl Page<'_> {
         let histogram = proto::begin(self.out, 7);
         proto::uint(self.out, 1, buckets.counts.iter().fold(0, |sum, count| sum.wrapping_add(*count)));
         proto::double(self.out, 2, buckets.sum);
-        let mut cumulative = 0u64;
-        for (at, (le, count)) in buckets.les.iter().zip(buckets.counts).enumerate() {
-            cumulative = cumulative.wrapping_add(*count);
-            let bucket = proto::begin(self.out, 3);
-            proto::uint(self.out, 1, cumulative);
-            proto::double(self.out, 2, le.edge);
-            if let Some(Some(exemplar)) = buckets.exemplars.get(at) {
-                exemplar.write_proto(self.out, 3);
-            }
-            proto::end(self.out, bucket);
-        }
+        self.classic_proto(buckets.les, buckets.counts, buckets.exemplars);
         if buckets.created > 0 {
             proto::timestamp(self.out, 15, buckets.created);
         }
         proto::end(self.out, histogram);
         proto::end(self.out, metric);
+    }
+
+    fn classic_proto(&mut self, les: &[Le], counts: &[u64], exemplars: &[Option<Shown>]) {
+        let mut cumulative = 0u64;
+        for (at, (le, count)) in les.iter().zip(counts).enumerate() {
+            cumulative = cumulative.wrapping_add(*count);
+            let bucket = proto::begin(self.out, 3);
+            proto::uint(self.out, 1, cumulative);
+            proto::double(self.out, 2, le.edge);
+            if let Some(Some(exemplar)) = exemplars.get(at) {
+                exemplar.write_proto(self.out, 3);
+            }
+            proto::end(self.out, bucket);
+        }
     }
 
     /// A summary: a value for each quantile (NaN if nothing was seen), and the sum and count since it began.

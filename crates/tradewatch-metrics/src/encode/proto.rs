@@ -20,6 +20,11 @@ pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Small magnitudes of either sign as small numbers.
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
 fn key(out: &mut Vec<u8>, field: u32, wire: u32) {
     varint(out, u64::from(field << 3 | wire));
 }
@@ -27,6 +32,10 @@ fn key(out: &mut Vec<u8>, field: u32, wire: u32) {
 pub(crate) fn uint(out: &mut Vec<u8>, field: u32, value: u64) {
     key(out, field, VARINT);
     varint(out, value);
+}
+
+pub(crate) fn sint(out: &mut Vec<u8>, field: u32, value: i64) {
+    uint(out, field, zigzag(value));
 }
 
 pub(crate) fn double(out: &mut Vec<u8>, field: u32, value: f64) {
@@ -104,6 +113,14 @@ mod tests {
             varint(&mut expected, len as u64);
             expected.extend((0..len).map(|n| n as u8));
             assert!(out == expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn zigzag_is_the_format_s() {
+        let extremes = [(i64::MAX, u64::MAX - 1), (i64::MIN, u64::MAX)];
+        for (value, written) in [(0, 0), (-1, 1), (1, 2), (-2, 3)].into_iter().chain(extremes) {
+            assert_eq!(zigzag(value), written);
         }
     }
 }

@@ -76,6 +76,7 @@ fn created_is_when_a_series_was_first_asked_for() {
     // Down to a tenth of a second, so that nothing is counted before.
     expect![[r#"
         bus_messages_created 1763640000
+        gateway_drift_seconds_created 1763640000
         gateway_order_placement_duration_seconds_created{side="buy"} 1763640100
         gateway_order_placement_duration_seconds_created{side="sell"} 1763640090
         gateway_run_duration_seconds_created 1763640000

@@ -35,6 +35,11 @@ fn text_004_is_complete_and_in_order() {
         # HELP gateway_circuit_breaker_status 1 while the breaker blocks.
         # TYPE gateway_circuit_breaker_status gauge
         gateway_circuit_breaker_status 1
+        # HELP gateway_drift_seconds Drift of a clock.
+        # TYPE gateway_drift_seconds histogram
+        gateway_drift_seconds_bucket{le="+Inf"} 0
+        gateway_drift_seconds_sum 0
+        gateway_drift_seconds_count 0
         # HELP gateway_model_info The model loaded.
         # TYPE gateway_model_info gauge
         gateway_model_info{version="v1.0.0",strategy="alpha \"baseline\""} 1
@@ -87,6 +92,13 @@ fn open_metrics_has_units_and_an_end() {
         # HELP gateway_circuit_breaker_status 1 while the breaker blocks.
         # TYPE gateway_circuit_breaker_status gauge
         gateway_circuit_breaker_status 1
+        # HELP gateway_drift_seconds Drift of a clock.
+        # TYPE gateway_drift_seconds histogram
+        # UNIT gateway_drift_seconds seconds
+        gateway_drift_seconds_bucket{le="+Inf"} 0
+        gateway_drift_seconds_sum 0
+        gateway_drift_seconds_count 0
+        gateway_drift_seconds_created 1763640000.250
         # HELP gateway_model The model loaded.
         # TYPE gateway_model info
         gateway_model_info{version="v1.0.0",strategy="alpha \"baseline\""} 1

@@ -41,6 +41,9 @@ pub struct GatewayMetrics {
     /// Time of a run.
     #[buckets(EDGES)]
     pub run_duration_seconds: Histogram,
+    /// Drift of a clock.
+    #[native(schema = 3)]
+    pub drift_seconds: NativeHistogram,
     /// 1 while the breaker blocks.
     #[metric(unit = "bool")]
     pub circuit_breaker_status: Gauge,

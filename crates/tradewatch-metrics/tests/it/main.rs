@@ -8,6 +8,7 @@ mod exposition;
 mod fixture;
 mod guards;
 mod idle;
+mod native;
 mod observable;
 mod promtool;
 mod registration;
