@@ -3,6 +3,7 @@
 extern crate self as tradewatch_metrics;
 
 mod clock;
+mod collector;
 mod counter;
 mod descriptor;
 mod encode;
@@ -22,6 +23,8 @@ mod registry;
 mod series;
 mod slab;
 
+pub use clock::Stopwatch;
+pub use collector::{Collected, CollectedFamily, Collector};
 pub use counter::{Counter, CounterHandle};
 pub use descriptor::{BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, valid_metric_name};
 pub use encode::Format;
