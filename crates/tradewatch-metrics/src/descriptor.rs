@@ -114,6 +114,24 @@ const BASE_UNITS: &[(&str, &[&str])] = &[
 ];
 
 impl Descriptor {
+    /// A family without labels and edges; its unit is what the name says.
+    pub fn new(name: &str, kind: MetricKind, help: &str) -> Descriptor {
+        Descriptor {
+            name: name.to_owned(),
+            kind,
+            unit: unit_of_name(name).to_owned(),
+            help: help.to_owned(),
+            labels: Vec::new(),
+            buckets: Vec::new(),
+            native: None,
+            quantiles: Vec::new(),
+            expires: None,
+            service: None,
+            event: None,
+            legacy_name: None,
+        }
+    }
+
     /// The family's name in OpenMetrics: a counter's without `_total`, an info's without `_info`.
     pub fn open_metrics_name(&self) -> String {
         match self.kind {

@@ -3,6 +3,7 @@
 extern crate self as tradewatch_metrics;
 
 mod clock;
+mod collector;
 mod counter;
 mod descriptor;
 mod encode;
@@ -28,6 +29,8 @@ mod slab;
 mod summary;
 mod updown;
 
+pub use clock::Stopwatch;
+pub use collector::{Collected, CollectedFamily, Collector};
 pub use counter::{Counter, CounterHandle};
 pub use descriptor::{
     BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, NativeBuckets, QUANTILES_MAX, valid_metric_name,

@@ -1,12 +1,13 @@
 //! The registry: what a process exposes, checked when it is declared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Stopwatch, Wall};
+use crate::collector::{Collected, Collector};
 use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
 use crate::encode::{Format, Names, Own, Page, write_own};
 use crate::gauge;
@@ -34,6 +35,22 @@ struct Families {
     list: Vec<Arc<dyn Family>>,
     /// The overflow counts of the open labels in use, by label; a label type in two families is here once.
     overflows: Vec<(&'static str, &'static AtomicU64)>,
+    collectors: Vec<Box<dyn Collector>>,
+    /// The names of the instruments' families, so that a collector cannot expose one again.
+    names: HashSet<String>,
+}
+
+impl Families {
+    /// Every name that is taken, with the family that took it.
+    fn taken(&self) -> HashMap<String, String> {
+        let own = self.list.iter().map(|family| family.head().descriptor.clone());
+        let collected = self.collectors.iter().flat_map(|collector| collector.families());
+        let names = |descriptor: Descriptor| {
+            let owner = descriptor.name.clone();
+            exposed_names(&descriptor).into_iter().map(move |name| (name, owner.clone()))
+        };
+        own.chain(collected).flat_map(names).collect()
+    }
 }
 
 /// A registered family, as the encoder sees it.
@@ -110,10 +127,18 @@ impl Registry {
     pub fn encode(&self, format: Format, out: &mut Vec<u8>) {
         self.observe();
         let families = self.lock();
+        let collected = (!families.collectors.is_empty()).then(|| {
+            let mut collected = Collected::default();
+            families.collectors.iter().for_each(|collector| collector.collect(&mut collected));
+            collected
+        });
         let scrape = Scrape::begin();
         let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
         for family in &families.list {
             family.encode(&mut page);
+        }
+        if let Some(collected) = collected {
+            collected.encode(&families.names, &mut page);
         }
         families.write_own(&mut page);
         if format == Format::OpenMetrics1 {
@@ -143,10 +168,36 @@ impl Registry {
         self.inner.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything declared, by name.
+    /// Exposes what `collector` gives at each scrape, after the registry's own families.
+    ///
+    /// # Errors
+    /// If one of its families has a name that is taken.
+    pub fn add_collector(&self, collector: impl Collector) -> Result<(), RegisterError> {
+        let mut families = self.lock();
+        let taken = families.taken();
+        for descriptor in collector.families() {
+            descriptor.check()?;
+            if let Some((name, owner)) =
+                exposed_names(&descriptor).iter().find_map(|name| taken.get_key_value(name))
+            {
+                return Err(RegisterError::duplicate(&descriptor.name, name, owner));
+            }
+        }
+        families.collectors.push(Box::new(collector));
+        Ok(())
+    }
+
+    /// Starts measuring time by the registry's clock.
+    #[inline]
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch::start(self.inner.clock.clone())
+    }
+
+    /// Everything declared, by name: instruments, then what collectors announced.
     pub fn describe(&self) -> Vec<Descriptor> {
-        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        families.list.iter().map(|family| family.head().descriptor.clone()).collect()
+        let families = self.lock();
+        let own = families.list.iter().map(|family| family.head().descriptor.clone());
+        own.chain(families.collectors.iter().flat_map(|collector| collector.families())).collect()
     }
 
     /// Starts a registration; used by `#[derive(Metrics)]`.
@@ -291,8 +342,8 @@ impl Batch<'_> {
             return Err(error);
         }
         let mut families = self.registry.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken: HashMap<String, String> = HashMap::new();
-        for family in families.list.iter().chain(&self.families) {
+        let mut taken = families.taken();
+        for family in &self.families {
             let descriptor = &family.head().descriptor;
             for name in exposed_names(descriptor) {
                 if let Some(owner) = taken.insert(name.clone(), descriptor.name.clone()) {
@@ -300,7 +351,8 @@ impl Batch<'_> {
                 }
             }
         }
-        let Families { list, overflows } = &mut *families;
+        let Families { list, overflows, names, .. } = &mut *families;
+        names.extend(self.families.iter().map(|family| family.head().descriptor.name.clone()));
         overflows.extend(self.families.iter().flat_map(|family| &family.head().overflows));
         overflows.sort_by_key(|(label, count)| (*label, std::ptr::from_ref(*count)));
         overflows.dedup_by_key(|(_, count)| std::ptr::from_ref(*count));
