@@ -2,12 +2,14 @@
 
 mod allocation;
 mod conformance;
+mod dynamic;
 mod endpoint;
 mod exemplars;
 mod exposition;
 mod fixture;
 mod guards;
 mod idle;
+mod labels;
 mod native;
 mod observable;
 mod prometheus;
