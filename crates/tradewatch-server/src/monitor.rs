@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::notify::{Notifier, Outside};
 use crate::options::Options;
+use crate::push::Pushes;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
 use crate::scrape::manager::Manager;
@@ -57,6 +58,8 @@ pub struct Monitor {
     pub hub: Arc<Hub>,
     /// The targets.
     pub scrapes: Manager,
+    /// What is pushed.
+    pub pushes: Pushes,
     /// The rule groups.
     pub groups: Shared,
     /// Notifications.
@@ -156,6 +159,7 @@ impl Monitor {
             Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
+            pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
             options,

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, RuleOutcome, Surroundings};
-use tradewatch_alert::{Alert, ConfigError};
+use tradewatch_alert::{Alert, ConfigError, State};
 use tradewatch_promql::QueryValue;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
 
 use crate::clock;
+use crate::push::Pushed;
 use crate::query::{Overrides, Queries, When};
 use crate::scrape::manager::Committed;
 use crate::telemetry::{Own, RuleGroup};
@@ -24,6 +25,10 @@ use crate::telemetry::{Own, RuleGroup};
 /// Two evaluations of a group are at least this far apart: scrapes of one second commit within a few
 /// milliseconds of each other, and one evaluation serves them all.
 const SPACING_MIN: Duration = Duration::from_millis(20);
+
+/// When `for` ends while a scrape that feeds the group is about to come in, that is waited for so long: what it
+/// brings may say that the condition is over.
+const SCRAPE_GRACE: Duration = Duration::from_millis(50);
 
 /// Wait after a fault of ours, so that one that comes again and again does not eat the machine.
 pub const AFTER_PANIC: Duration = Duration::from_millis(200);
@@ -36,6 +41,8 @@ const FIRST_AFTER: Duration = Duration::from_secs(2);
 pub enum Message {
     /// A scrape was committed.
     Committed(Committed),
+    /// Pushed samples were committed.
+    Pushed(Pushed),
     /// A target is gone.
     Gone {
         /// Which.
@@ -44,7 +51,21 @@ pub enum Message {
     /// New rule files are in force.
     Replace(Vec<Group>, Around),
     /// A group was evaluated.
-    Done(u64, Duration, Box<Evaluation>),
+    Done(Box<Done>),
+}
+
+/// An evaluation has ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Of which group.
+    id: u64,
+    /// Since what fed it was committed.
+    lag: Duration,
+    /// The time stamp of the oldest samples that it saw for the first time.
+    fed_at: Option<Timestamp>,
+    /// When `for` or `keep_firing_for` of an alert ends next.
+    next_end: Option<Timestamp>,
+    evaluation: Evaluation,
 }
 
 /// What changes with the configuration and rules need.
@@ -155,6 +176,10 @@ struct Running {
     busy: bool,
     /// Something it reads was committed; since when.
     fed_since: Option<Instant>,
+    /// The time stamp of the oldest samples that wait for an evaluation.
+    fed_at: Option<Timestamp>,
+    /// To be evaluated then, although nothing may have fed it: `for` ends, or a pushed sample gets its time.
+    wake_at: Option<Timestamp>,
     last: Timestamp,
     /// The first evaluation waits for this.
     not_before: Timestamp,
@@ -179,6 +204,8 @@ pub struct Runner {
 
 struct Source {
     interval: Duration,
+    /// Time stamp of the last scrape.
+    last_at: Timestamp,
     series: Arc<Vec<Labels>>,
     feeds: HashSet<u64>,
 }
@@ -234,7 +261,7 @@ impl Runner {
         }
         while self.running.iter().any(|one| one.busy) {
             match self.inbox.recv().await {
-                Some(message @ Message::Done(..)) => self.take(message),
+                Some(message @ Message::Done(_)) => self.take(message),
                 Some(_) => {}
                 None => break,
             }
@@ -244,14 +271,15 @@ impl Runner {
     fn take(&mut self, message: Message) {
         match message {
             Message::Committed(committed) => self.committed(committed),
+            Message::Pushed(pushed) => self.pushed(&pushed),
             Message::Gone { source } => {
                 if let Some(gone) = self.sources.remove(&source) {
-                    self.feed(&gone.feeds);
+                    self.feed(&gone.feeds, clock::now());
                     self.note_intervals();
                 }
             }
             Message::Replace(groups, around) => self.replace(groups, around),
-            Message::Done(id, took, evaluation) => self.done(id, took, *evaluation),
+            Message::Done(done) => self.done(*done),
         }
     }
 
@@ -263,17 +291,30 @@ impl Runner {
             if let Some(before) = self.sources.get(&committed.source) {
                 fed.extend(before.feeds.iter().copied());
             }
-            let known =
-                self.sources.insert(committed.source, Source { interval: committed.interval, series, feeds });
+            let source = Source { interval: committed.interval, last_at: committed.at, series, feeds };
+            let known = self.sources.insert(committed.source, source);
             let source = &self.sources[&committed.source];
             if known.is_none_or(|known| known.feeds != source.feeds) {
                 self.note_intervals();
             }
         }
-        if let Some(source) = self.sources.get(&committed.source) {
+        if let Some(source) = self.sources.get_mut(&committed.source) {
+            source.last_at = committed.at;
             fed.extend(source.feeds.iter().copied());
         }
-        self.feed(&fed);
+        self.feed(&fed, committed.at);
+    }
+
+    /// Feeds the groups that read what was pushed; a sample whose time is still to come is looked at then.
+    fn pushed(&mut self, pushed: &Pushed) {
+        let fed = feeds_of(&self.running, &pushed.series);
+        let now = clock::now();
+        if pushed.newest > now {
+            for one in self.running.iter_mut().filter(|one| fed.contains(&one.id)) {
+                one.wake_at = Some(one.wake_at.map_or(pushed.newest, |at| at.min(pushed.newest)));
+            }
+        }
+        self.feed(&fed, pushed.newest.min(now));
     }
 
     /// Tells each group how often it is fed.
@@ -285,10 +326,25 @@ impl Runner {
         }
     }
 
-    fn feed(&mut self, ids: &HashSet<u64>) {
+    fn feed(&mut self, ids: &HashSet<u64>, at: Timestamp) {
         for one in self.running.iter_mut().filter(|one| ids.contains(&one.id)) {
             one.fed_since.get_or_insert_with(Instant::now);
+            one.fed_at = Some(one.fed_at.map_or(at, |before| before.min(at)));
         }
+    }
+
+    /// When a group is to be evaluated because `for` ends at `end`: then, or a moment later if a scrape that
+    /// feeds it is due just before.
+    fn end_of_for(&self, id: u64, end: Timestamp) -> Timestamp {
+        let feeding = self.sources.values().filter(|source| source.feeds.contains(&id));
+        let grace = feeding.filter_map(|source| {
+            let grace = SCRAPE_GRACE.min(source.interval / 2);
+            let ahead = end.since(source.last_at).as_millis();
+            let since_scrape = Duration::from_millis((ahead % source.interval.as_millis().max(1)) as u64);
+            // The last scrape itself has come in already.
+            (ahead >= source.interval.as_millis()).then(|| grace.saturating_sub(since_scrape))
+        });
+        end + grace.max().unwrap_or_default()
     }
 
     /// When the next group has to be evaluated.
@@ -307,7 +363,10 @@ impl Runner {
             let at = now.max(one.last + Duration::from_millis(1));
             one.last = at;
             one.busy = true;
-            let fed = one.fed_since.take();
+            if one.wake_at.is_some_and(|wake| wake <= at) {
+                one.wake_at = None;
+            }
+            let (fed, fed_at) = (one.fed_since.take(), one.fed_at.take());
             let surroundings = surroundings(queries, around);
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
@@ -319,16 +378,25 @@ impl Runner {
                     let broken = RuleOutcome { rule: 0, name: String::new(), error, took: Duration::ZERO };
                     Evaluation { rules: vec![broken], ..Evaluation::default() }
                 });
-                let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
-                let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
+                let lag = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
+                let next_end = group.lock().next_end();
+                let _ = myself.send(Message::Done(Box::new(Done { id, lag, fed_at, next_end, evaluation })));
             });
         }
     }
 
-    fn done(&mut self, id: u64, lag: Duration, evaluation: Evaluation) {
+    fn done(&mut self, done: Done) {
+        let Done { id, lag, fed_at, next_end, evaluation } = done;
         if let Some(at) = self.running.iter().position(|one| one.id == id) {
+            // One that has passed belongs to a rule that cannot be evaluated: its interval is soon enough.
+            let ahead = next_end.filter(|end| *end > self.running[at].last);
+            let wake = ahead.map(|end| self.end_of_for(id, end));
             let one = &mut self.running[at];
             one.busy = false;
+            one.wake_at = match (one.wake_at, wake) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
             one.took = evaluation.rules.iter().map(|rule| rule.took).sum();
             let failures = evaluation.rules.iter().filter(|rule| rule.error.is_some()).count();
             let metrics = &self.own.metrics;
@@ -342,12 +410,25 @@ impl Runner {
                     if other.selectors.iter().any(|selector| writes.iter().any(|name| names(selector, name)))
                     {
                         other.fed_since.get_or_insert_with(Instant::now);
+                        other.fed_at = [other.fed_at, fed_at].into_iter().flatten().min();
                     }
                 }
             }
             self.running[at].writes = writes;
         }
+        self.time(&evaluation, fed_at);
         self.tell(evaluation);
+    }
+
+    /// Observes how long after its cause each new alert is told.
+    fn time(&self, evaluation: &Evaluation, fed_at: Option<Timestamp>) {
+        let now = clock::now();
+        for change in evaluation.changes.iter().filter(|change| change.to == State::Firing) {
+            // Without `for` the samples are the cause, else the end of `for` is.
+            let cause = if change.from == State::Inactive { fed_at } else { None };
+            let latency = now.since(cause.unwrap_or(change.due_at).min(change.due_at));
+            self.own.metrics.alert_generation_seconds.observe_duration(latency);
+        }
     }
 
     fn tell(&self, evaluation: Evaluation) {
@@ -419,6 +500,8 @@ impl Runner {
             group: Arc::new(Shown::new(group)),
             busy: false,
             fed_since: None,
+            fed_at: None,
+            wake_at: None,
             last,
             not_before,
             took: Duration::ZERO,
@@ -433,7 +516,8 @@ impl Runner {
 fn due(one: &Running) -> Timestamp {
     let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
     let spacing = if one.fed_since.is_some() { soon } else { one.interval };
-    one.not_before.max(one.last + spacing)
+    let woken = one.wake_at.map_or(Timestamp::MAX, |at| at.max(one.last + soon));
+    one.not_before.max((one.last + spacing).min(woken))
 }
 
 fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {

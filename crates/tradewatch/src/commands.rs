@@ -184,6 +184,9 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.insecure = args.insecure;
     options.web.enable_lifecycle = args.enable_lifecycle;
     options.web.enable_admin_api = args.enable_admin_api;
+    options.web.enable_remote_write_receiver = args.enable_remote_write_receiver;
+    options.web.enable_otlp_receiver = args.enable_otlp_receiver;
+    options.web.enable_push_receiver = args.enable_push_receiver;
     let server = Server::start(options).await?;
     crate::outln!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
     tokio::select! {

@@ -146,6 +146,15 @@ pub struct ServeArgs {
     /// Allow POST /-/reload and /-/quit
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+    /// Take samples that others send by remote write, at /api/v1/write
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write_receiver: bool,
+    /// Take metrics of OpenTelemetry exporters, at /api/v1/otlp/v1/metrics
+    #[arg(long = "web.enable-otlp-receiver")]
+    pub enable_otlp_receiver: bool,
+    /// Take what services push the moment it changes, at /api/tradewatch/v1/push
+    #[arg(long = "web.enable-push-receiver")]
+    pub enable_push_receiver: bool,
     /// Allow the admin API
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
