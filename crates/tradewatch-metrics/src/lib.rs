@@ -18,6 +18,8 @@ mod instrument;
 mod intern;
 mod label;
 pub mod parse;
+#[cfg(feature = "endpoint")]
+mod push;
 mod registry;
 mod series;
 mod slab;
@@ -33,6 +35,8 @@ pub use histogram::{Histogram, HistogramHandle};
 pub use info::Info;
 pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};
 pub use label::{Label, LabelDescriptor, LabelSet};
+#[cfg(feature = "endpoint")]
+pub use push::{Push, PushOptions, PushStats};
 pub use registry::{RegisterError, Registry};
 pub use tradewatch_metrics_derive::{Label, Metrics};
 

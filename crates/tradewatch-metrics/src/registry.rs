@@ -94,6 +94,18 @@ impl Registry {
         }
     }
 
+    /// Appends the named families alone, as text without what the registry says about itself.
+    #[cfg(feature = "endpoint")]
+    pub(crate) fn encode_only(&self, names: &[String], format: Format, out: &mut Vec<u8>) {
+        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrape = Scrape::begin();
+        for family in &families.list {
+            if names.contains(&family.head().descriptor.name) {
+                family.encode(&scrape, format, out);
+            }
+        }
+    }
+
     /// Everything declared, by name.
     pub fn describe(&self) -> Vec<Descriptor> {
         let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
 //! Integration tests of the SDK: what a user of the crate sees.
+#![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod allocation;
 mod conformance;
@@ -7,6 +8,7 @@ mod exposition;
 mod fixture;
 mod guards;
 mod promtool;
+mod push;
 mod registration;
 mod roundtrip;
 mod threads;

@@ -453,6 +453,35 @@ async fn a_pushed_text_continues_the_series_of_its_target() {
     server.shutdown().await;
 }
 
+/// What a gateway tells.
+#[derive(tradewatch_metrics::Metrics)]
+struct Gateway {
+    /// Orders refused.
+    rejected_total: tradewatch_metrics::Counter,
+}
+
+#[tokio::test]
+async fn what_the_sdk_pushes_is_told_at_once() {
+    use tradewatch_metrics::{Metrics as _, Push, PushOptions, Registry};
+    let (folder, webhook) = (Folder::new(), Webhook::start().await);
+    let server = open(&folder, &webhook, "").await;
+    let registry = Registry::new();
+    let gateway = Gateway::register(&registry).expect("declared");
+    let options = PushOptions {
+        monitor: server.addr().to_string(),
+        job: "gw".into(),
+        instance: "gw-1".into(),
+        families: vec!["rejected_total".into()],
+        ..PushOptions::default()
+    };
+    let push = Push::start(options, registry).expect("starts");
+    until_query(&server, "rejected_total", &[0.0]).await;
+    gateway.rejected_total.inc();
+    assert_eq!(told(&webhook).await.body["alerts"][0]["labels"]["instance"], "gw-1");
+    tokio::task::spawn_blocking(move || drop(push)).await.expect("ends");
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_pushed_sample_of_the_near_future_is_evaluated_when_its_time_comes() {
     let (folder, webhook) = (Folder::new(), Webhook::start().await);
