@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
+use tradewatch_alert::budget::Budget;
 use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, RuleOutcome, Surroundings};
 use tradewatch_alert::{Alert, ConfigError, State};
 use tradewatch_promql::QueryValue;
@@ -49,7 +50,7 @@ pub enum Message {
         source: u64,
     },
     /// New rule files are in force.
-    Replace(Vec<Group>, Around),
+    Replace(Vec<(Group, Vec<Option<Budget>>)>, Around),
     /// A group was evaluated.
     Done(Box<Done>),
 }
@@ -69,7 +70,7 @@ pub struct Done {
 }
 
 /// What changes with the configuration and rules need.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Around {
     /// `external_labels`.
     pub external_labels: BTreeMap<String, String>,
@@ -77,6 +78,17 @@ pub struct Around {
     pub external_url: String,
     /// A firing alert is told again after this time.
     pub resend_delay: Duration,
+}
+
+impl Around {
+    /// The labels under which the notifier knows an alert: with `external_labels` where it has none of its own.
+    pub fn outside(&self, labels: &Labels) -> Labels {
+        if self.external_labels.is_empty() {
+            return labels.clone();
+        }
+        let external = self.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Labels::from_pairs(external.chain(labels.iter()))
+    }
 }
 
 /// What comes out of evaluations.
@@ -91,16 +103,16 @@ pub struct Told {
 /// The running groups, for the API.
 pub type Shared = Arc<Mutex<Vec<Arc<Shown>>>>;
 
-/// A running group, and how often it is fed.
+/// A running group, and how long its alerts take at worst.
 #[derive(Debug)]
 pub struct Shown {
     group: Mutex<Group>,
-    fed_every: Mutex<Option<Duration>>,
+    budgets: Vec<Option<Budget>>,
 }
 
 impl Shown {
-    fn new(group: Group) -> Shown {
-        Shown { group: Mutex::new(group), fed_every: Mutex::default() }
+    fn new(group: Group, budgets: Vec<Option<Budget>>) -> Shown {
+        Shown { group: Mutex::new(group), budgets }
     }
 
     /// The group; held while it is evaluated.
@@ -109,9 +121,9 @@ impl Shown {
         self.group.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// The interval of the slowest target that feeds it; `None` if none does.
-    pub fn fed_every(&self) -> Option<Duration> {
-        *self.fed_every.lock().expect("nothing can panic while this is locked")
+    /// The latency budget of rule `index`; `None` for a recording rule.
+    pub fn budget(&self, index: usize) -> Option<&Budget> {
+        self.budgets.get(index).and_then(Option::as_ref)
     }
 }
 
@@ -275,7 +287,6 @@ impl Runner {
             Message::Gone { source } => {
                 if let Some(gone) = self.sources.remove(&source) {
                     self.feed(&gone.feeds, clock::now());
-                    self.note_intervals();
                 }
             }
             Message::Replace(groups, around) => self.replace(groups, around),
@@ -292,11 +303,7 @@ impl Runner {
                 fed.extend(before.feeds.iter().copied());
             }
             let source = Source { interval: committed.interval, last_at: committed.at, series, feeds };
-            let known = self.sources.insert(committed.source, source);
-            let source = &self.sources[&committed.source];
-            if known.is_none_or(|known| known.feeds != source.feeds) {
-                self.note_intervals();
-            }
+            self.sources.insert(committed.source, source);
         }
         if let Some(source) = self.sources.get_mut(&committed.source) {
             source.last_at = committed.at;
@@ -315,15 +322,6 @@ impl Runner {
             }
         }
         self.feed(&fed, pushed.newest.min(now));
-    }
-
-    /// Tells each group how often it is fed.
-    fn note_intervals(&self) {
-        for one in &self.running {
-            let feeds = self.sources.values().filter(|source| source.feeds.contains(&one.id));
-            let slowest = feeds.map(|source| source.interval).max();
-            *one.group.fed_every.lock().expect("nothing can panic while this is locked") = slowest;
-        }
     }
 
     fn feed(&mut self, ids: &HashSet<u64>, at: Timestamp) {
@@ -431,13 +429,17 @@ impl Runner {
         }
     }
 
-    fn tell(&self, evaluation: Evaluation) {
+    fn tell(&self, mut evaluation: Evaluation) {
         for warning in &evaluation.warnings {
             tracing::debug!("rules: {warning}");
         }
         if let Some(error) = &evaluation.store_error {
             // Silence would be worse than a notification whose samples the disk refused.
             tracing::error!("rules: the store cannot write, alerts are told all the same: {error}");
+        }
+        // Routes, inhibitions and silences see what an Alertmanager behind a Prometheus would see.
+        for alert in &mut evaluation.alerts {
+            alert.labels = self.around.outside(&alert.labels);
         }
         let changed = !evaluation.changes.is_empty();
         if changed || !evaluation.alerts.is_empty() {
@@ -446,10 +448,10 @@ impl Runner {
     }
 
     /// Puts new groups in the place of the old; state goes over where file and name are the same.
-    fn replace(&mut self, groups: Vec<Group>, around: Around) {
+    fn replace(&mut self, groups: Vec<(Group, Vec<Option<Budget>>)>, around: Around) {
         self.around = around;
         let mut old: Vec<Running> = std::mem::take(&mut self.running);
-        for mut group in groups {
+        for (mut group, budgets) in groups {
             let same = |one: &Running| {
                 let before = one.group.lock();
                 before.file() == group.file() && before.name() == group.name()
@@ -462,7 +464,7 @@ impl Runner {
                 let state = before.group.lock().clone();
                 group.inherit(state);
             }
-            self.add(group, last, not_before);
+            self.add(group, budgets, last, not_before);
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
@@ -473,12 +475,11 @@ impl Runner {
         for source in self.sources.values_mut() {
             source.feeds = feeds_of(&self.running, &source.series);
         }
-        self.note_intervals();
         let shared: Vec<_> = self.running.iter().map(|one| one.group.clone()).collect();
         *self.shared.lock().expect("no panic while groups are listed") = shared;
     }
 
-    fn add(&mut self, group: Group, last: Timestamp, not_before: Timestamp) {
+    fn add(&mut self, group: Group, budgets: Vec<Option<Budget>>, last: Timestamp, not_before: Timestamp) {
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -497,7 +498,7 @@ impl Runner {
             interval: group.interval(),
             selectors: group.selectors(),
             writes,
-            group: Arc::new(Shown::new(group)),
+            group: Arc::new(Shown::new(group, budgets)),
             busy: false,
             fed_since: None,
             fed_at: None,

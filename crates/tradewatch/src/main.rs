@@ -229,6 +229,17 @@ enum BreakerAction {
 
 #[derive(Subcommand)]
 enum RulesAction {
+    /// Check rule files: what is broken, and how long each alert may take at worst
+    Check {
+        /// The rule files, beside those that --config names
+        files: Vec<PathBuf>,
+        /// prometheus.yml: what is scraped, and how often
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// alertmanager.yml: how long routes wait
+        #[arg(long, value_name = "FILE")]
+        alertmanager_config: Option<PathBuf>,
+    },
     /// Run rule unit tests in promtool's format
     Test {
         /// The test files
@@ -284,6 +295,9 @@ fn main() -> ExitCode {
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
+            Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
+                commands::check_rules(files, config, alertmanager_config)
+            }
             Command::Model { action: ModelAction::Train { out } } => commands::train(&out),
         }
     });

@@ -462,7 +462,7 @@ struct Gateway {
 
 #[tokio::test]
 async fn what_the_sdk_pushes_is_told_at_once() {
-    use tradewatch_metrics::{Metrics as _, Push, PushOptions, Registry};
+    use tradewatch_metrics::{Push, PushOptions, Registry};
     let (folder, webhook) = (Folder::new(), Webhook::start().await);
     let server = open(&folder, &webhook, "").await;
     let registry = Registry::new();
