@@ -240,7 +240,7 @@ pub const fn table_len(budget: usize) -> usize {
 /// each such call is counted in `tradewatch_sdk_label_overflow_total{label="…"}` of every registry that uses the
 /// label. What names a single thing: a UUID, 32 hexadecimal digits, a number of eight digits or more, ten digits in
 /// a row within other text, a word and a number such as `order-12345`; not an ISIN. These are counted in
-/// `tradewatch_sdk_identifier_label_values_total{label="…"}` as well. A label that is called `order_id`, `account`
+/// `tradewatch_sdk_identifier_label_values_total{label="…"}` as well. A label that is called `order_id`, `trace_id`
 /// or the like does not compile. Values are never forgotten; the set lives as long as the process.
 ///
 /// ```

@@ -54,9 +54,20 @@ pub trait LabelSet: 'static {
     /// The values at an index, in order; `None` if one of them is not in use yet.
     fn values_at(index: usize) -> Option<Vec<&'static str>>;
     /// The dense index of labels given as text, in any order; `None` if they are not these labels.
-    fn index_of(labels: &[(&str, &str)]) -> Option<usize>;
-    /// Whether one of the labels is [`OVERFLOW`](crate::OVERFLOW).
-    fn is_overflow(&self) -> bool;
+    ///
+    /// As it is here it finds only what is in use, by trying every combination.
+    fn index_of(labels: &[(&str, &str)]) -> Option<usize> {
+        let names = Self::describe();
+        let value = |name: &str| labels.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let wanted: Vec<&str> = names.iter().map(|label| value(&label.name)).collect::<Option<_>>()?;
+        let same = |index: &usize| Self::values_at(*index).is_some_and(|values| values == wanted);
+        if labels.len() == wanted.len() { (0..Self::CARDINALITY).find(same) } else { None }
+    }
+    /// Whether one of the labels is [`OVERFLOW`](crate::OVERFLOW); what is counted there is counted once more for
+    /// the family of a gauge.
+    fn is_overflow(&self) -> bool {
+        false
+    }
     /// Name and refused values of each open label.
     #[doc(hidden)]
     fn refusals() -> Vec<(&'static str, &'static Refusals)>;
@@ -122,7 +133,10 @@ macro_rules! label_set {
             }
             #[inline(always)]
             fn is_overflow(&self) -> bool {
-                false $(|| ($label::BUDGET.is_some() && self.$field.index() == 0))+
+                // Whatever else the first value of an open label may be is told apart only where it is met.
+                false $(|| ($label::BUDGET.is_some()
+                    && self.$field.index() == 0
+                    && $label::value_at(0) == Some(crate::OVERFLOW)))+
             }
             fn refusals() -> Vec<(&'static str, &'static Refusals)> {
                 [$($label::refusals().map(|refusals| ($label::NAME, refusals))),+].into_iter().flatten().collect()

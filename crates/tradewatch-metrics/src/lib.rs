@@ -26,6 +26,8 @@ mod observable;
 mod observer;
 mod overview;
 pub mod parse;
+#[cfg(feature = "endpoint")]
+mod push;
 mod registry;
 mod report;
 mod rules;
@@ -58,6 +60,8 @@ pub use native::{
 };
 pub use observable::{ObservableCounter, ObservableGauge, Readings};
 pub use observer::CALLBACK_LIMIT;
+#[cfg(feature = "endpoint")]
+pub use push::{Push, PushOptions, PushStats};
 pub use registry::{REGISTRY_SERIES_MAX, Registry};
 pub use report::{Problem, ProblemKind};
 pub use summary::{Summary, SummaryHandle};

@@ -54,12 +54,10 @@ const PREFIXES: &[&str] = &[
     "giga", "gibi", "tera", "tebi", "peta", "pebi",
 ];
 
-/// The label names that tell which one and not which kind. Every value is a new series.
+/// The label names that tell which one and not which kind: nearly every value is a new series. Accounts and users
+/// are not among them; a desk has a few, and a budget bounds them.
 const IDENTIFIER_LABELS: &[&str] = &[
-    "account",
-    "account_id",
     "client_order_id",
-    "customer_id",
     "email",
     "execution_id",
     "fill_id",
@@ -76,7 +74,6 @@ const IDENTIFIER_LABELS: &[&str] = &[
     "trace_id",
     "trade_id",
     "transaction_id",
-    "user_id",
     "uuid",
 ];
 
