@@ -4,8 +4,10 @@
 
 mod brokers;
 mod databases;
+mod facade;
 mod helpers;
 mod http;
+mod otlp;
 mod process;
 mod servers;
 mod world;
