@@ -11,6 +11,8 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod labels;
+#[cfg(feature = "logs")]
+pub mod logs;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 #[cfg(feature = "postgres")]

@@ -210,7 +210,6 @@ impl Task {
         let mut ticks = tokio::time::interval(self.options.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.tick().await; // The first is at once; what a process counts in its first moment is little.
-        // A command that comes while a request is tried again ends the trying: its own push holds as much.
         let mut pending = None;
         loop {
             let command = match pending.take() {
@@ -224,21 +223,17 @@ impl Task {
                 },
             };
             match command {
+                // A command that comes while a request waits to be tried again ends the trying: its own push holds as
+                // much. An attempt is never broken off, lest it arrive after a later one.
                 None => {
-                    tokio::select! {
-                        biased;
-                        command = commands.recv() => match command {
-                            Some(command) => pending = Some(command),
-                            None => return,
-                        },
-                        _ = self.push(self.options.interval.max(self.options.timeout)) => {}
-                    }
+                    let limit = self.options.interval.max(self.options.timeout);
+                    let _ = self.push(limit, Some((&mut commands, &mut pending))).await; // Told by `last_error`.
                 }
                 Some(Command::Flush(answer)) => {
-                    let _ = answer.send(self.push(self.options.shutdown).await); // Who asked may be gone.
+                    let _ = answer.send(self.push(self.options.shutdown, None).await); // Who asked may be gone.
                 }
                 Some(Command::Shutdown(answer)) => {
-                    let _ = answer.send(self.push(self.options.shutdown).await);
+                    let _ = answer.send(self.push(self.options.shutdown, None).await);
                     return;
                 }
             }
@@ -246,7 +241,11 @@ impl Task {
     }
 
     /// One push: the values of now, tried until `limit`. What is not pushed by then is in the next one.
-    async fn push(&mut self, limit: Duration) -> Result<(), Error> {
+    async fn push(
+        &mut self,
+        limit: Duration,
+        mut interrupts: Option<(&mut mpsc::Receiver<Command>, &mut Option<Command>)>,
+    ) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + limit;
         let times = Times { start: self.start, now: nanos(SystemTime::now()) };
         let (body, points) = convert::request(&self.registry, &self.resource, times, &mut self.exposition);
@@ -280,7 +279,14 @@ impl Task {
                     }
                     self.count(ExportResult::Retried);
                     self.tell(Some(Error(why)));
-                    tokio::time::sleep(pause).await;
+                    if let Some((commands, pending)) = &mut interrupts {
+                        if let Ok(command) = tokio::time::timeout(pause, commands.recv()).await {
+                            **pending = command;
+                            break Err(Error("a later push takes its place".to_owned()));
+                        }
+                    } else {
+                        tokio::time::sleep(pause).await;
+                    }
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }

@@ -7,6 +7,7 @@ mod databases;
 mod facade;
 mod helpers;
 mod http;
+mod logs;
 mod otlp;
 mod process;
 mod servers;

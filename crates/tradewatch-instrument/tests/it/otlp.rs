@@ -331,7 +331,7 @@ async fn several_processes_lose_nothing_and_double_nothing() {
     for request in receiver.taken() {
         let resource = &request.resource_metrics[0];
         let instance = resource.resource.as_ref().expect("a resource").attributes.iter();
-        let instance =
+        let mut instance =
             instance.filter(|pair| pair.key == "service.instance.id").map(|pair| format!("{pair:?}"));
         let (mut orders, mut since, mut waits) = (0.0, 0, 0);
         for metric in &resource.scope_metrics[0].metrics {
@@ -352,7 +352,7 @@ async fn several_processes_lose_nothing_and_double_nothing() {
                 _ => {}
             }
         }
-        let entry = newest.entry(instance.last().expect("an instance id")).or_insert((0.0, 0, since));
+        let entry = newest.entry(instance.next_back().expect("an instance id")).or_insert((0.0, 0, since));
         assert!(orders >= entry.0 && waits >= entry.1, "cumulative values never go back");
         assert!(since == entry.2 || entry.2 == 0, "a series counts from one moment");
         *entry = (orders, waits, since);
