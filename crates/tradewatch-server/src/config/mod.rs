@@ -343,8 +343,8 @@ mod tests {
         check(
             "global:\n  scrape_interval: 5 seconds\n",
             expect![[r#"
-            error: prometheus.yml:2:20: "5 seconds" is not a duration; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
-        "#]],
+                error: prometheus.yml:2:20: not a valid duration string: "5 seconds"; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
+            "#]],
         );
         check(
             "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  scrape_timeout: 2s\n",
