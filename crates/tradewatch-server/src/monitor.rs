@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tradewatch_alert::route;
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
@@ -14,7 +13,7 @@ use crate::config::Config;
 use crate::dashboards::Dashboards;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
-use crate::notify::{Notifier, Outside};
+use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
@@ -83,7 +82,7 @@ pub struct Monitor {
 /// Everything that a configuration consists of, read and checked.
 pub struct Loaded {
     config: Config,
-    routes: route::Config,
+    routes: Routes,
     groups: Vec<tradewatch_alert::rules::Group>,
     outside: Outside,
     warnings: Vec<String>,
@@ -102,22 +101,8 @@ impl Loaded {
             None => Config::empty(),
         };
         let mut warnings = config.warnings.clone();
-        let mut routes = match &options.alertmanager_file {
-            None => route::Config::terminal(),
-            Some(path) => {
-                let text = crate::config::read_limited(path)?;
-                let (routes, found) =
-                    route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
-                        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                        Error::config(lines.join("\n"))
-                    })?;
-                warnings.extend(found.iter().map(ToString::to_string));
-                routes
-            }
-        };
-        if options.terminal_always {
-            routes.add_terminal();
-        }
+        let routes = Routes::read(options)?;
+        warnings.extend(routes.warnings().iter().cloned());
         let mut files: Vec<PathBuf> = config.rule_files.clone();
         files.extend(options.rule_files.iter().cloned());
         let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
@@ -236,7 +221,10 @@ impl Monitor {
         for line in &warnings {
             tracing::warn!("{line}");
         }
-        warnings.splice(0..0, broken);
+        for line in routes.faults() {
+            tracing::error!("this receiver cannot be used, the others work: {line}");
+        }
+        warnings.splice(0..0, broken.into_iter().chain(routes.faults().iter().cloned()));
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
         let external_labels = config.file.global.external_labels.iter();

@@ -93,7 +93,7 @@ impl Notifier {
         let record = Record {
             key: queued.key.clone(),
             receiver: queued.receiver.clone(),
-            integration: kind.map_or("", |k| k.kind()).to_owned(),
+            integration: kind.map_or_else(String::new, |k| k.kind.clone()),
             group_key: queued.message.group_key.clone(),
             alerts: named(queued.firing.union(&queued.resolved)),
             alert_count: queued.firing.len() + queued.resolved.len(),

@@ -531,8 +531,7 @@ fn an_acknowledged_alert_is_not_repeated() {
 
 #[test]
 fn what_cannot_be_delivered_stays_visible() {
-    let text =
-        "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, slack_configs: [{channel: x}]}]";
+    let text = "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, opsgenie_configs: [{api_key: k}]}]";
     let (config, warnings) = Config::parse("a.yml", text).expect("valid");
     assert_eq!(warnings.len(), 1);
     let mut run = Script::new(Arc::new(config));

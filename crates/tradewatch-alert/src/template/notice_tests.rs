@@ -126,7 +126,7 @@ fn our_own_texts() {
             {{ template "slack.default.fallback" . }}
                 [FIRING:1] Stale (critical) | http://m:9090/alerts?receiver=desk+a
             {{ template "slack.default.text" . }}
-                CRITICAL <phone>
+                CRITICAL &lt;phone&gt;
             {{ template "pagerduty.default.description" . }} {{ template "pagerduty.default.client" . }} {{ template "pagerduty.default.clientURL" . }}
                 [FIRING:1] Stale (critical) tradewatch http://m:9090/alerts?receiver=desk+a
             {{ template "pagerduty.default.instances" .Alerts.Firing }}

@@ -14,6 +14,8 @@ use crate::error::Error;
 use file::{Authorization, BasicAuth, PrometheusFile, RelabelConfig, ScrapeConfig, TlsConfig};
 use scalar::PromDuration;
 
+use crate::net::proxy::Proxy;
+
 /// Biggest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
@@ -271,6 +273,8 @@ pub struct HttpClientConfig {
     pub folder: PathBuf,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
+    /// The proxy, where there is one.
+    pub proxy: Option<Proxy>,
 }
 
 impl HttpClientConfig {
@@ -288,6 +292,7 @@ impl HttpClientConfig {
             tls: job.tls_config.clone(),
             folder: folder.to_owned(),
             follow_redirects: job.follow_redirects.unwrap_or(true),
+            proxy: None,
         }
     }
 }
