@@ -70,6 +70,10 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     });
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
+    if size == Size::Full {
+        // Fetches the published tables anew, so it belongs to the night.
+        run.stage("calendars", |run| crate::calendars::run(&run.root, true));
+    }
     run.stage("conformance", |run| {
         let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
         crate::conformance::run(&run.root, &options)

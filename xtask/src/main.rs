@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
 mod arrows;
+mod calendars;
 mod ci;
 mod clients;
 mod conformance;
@@ -45,6 +46,12 @@ enum Command {
         #[arg(long)]
         record: bool,
     },
+    /// Writes the session tables of the calendar from the published data sets.
+    Calendars {
+        /// Fail if a committed file differs, write nothing.
+        #[arg(long)]
+        check: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -70,6 +77,7 @@ fn run() -> Result<()> {
         Command::Conformance { paths, quiet, ratchet, record } => {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
+        Command::Calendars { check } => calendars::run(&root(), check),
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
 }
