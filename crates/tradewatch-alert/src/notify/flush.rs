@@ -352,6 +352,8 @@ impl Notifier {
             not_before,
             in_flight: false,
             last_error: None,
+            bundle: None,
+            carried_by: None,
         };
         self.queue.insert(number, queued);
     }
