@@ -23,6 +23,8 @@ mod native;
 mod observable;
 mod observer;
 pub mod parse;
+#[cfg(feature = "endpoint")]
+mod push;
 mod registry;
 mod series;
 mod slab;
@@ -51,6 +53,8 @@ pub use native::{
 };
 pub use observable::{ObservableCounter, ObservableGauge, Readings};
 pub use observer::CALLBACK_LIMIT;
+#[cfg(feature = "endpoint")]
+pub use push::{Push, PushOptions, PushStats};
 pub use registry::{RegisterError, Registry};
 pub use summary::{Summary, SummaryHandle};
 pub use tradewatch_metrics_derive::{Label, Metrics};

@@ -159,6 +159,17 @@ impl Registry {
         }
     }
 
+    /// Appends the named families alone, as text without what the registry says about itself.
+    #[cfg(feature = "endpoint")]
+    pub(crate) fn encode_only(&self, names: &[String], format: Format, out: &mut Vec<u8>) {
+        let families = self.lock();
+        let scrape = Scrape::begin();
+        let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
+        for family in families.list.iter().filter(|family| names.contains(&family.head().descriptor.name)) {
+            family.encode(&mut page);
+        }
+    }
+
     /// Whether a scrape runs callbacks, and so may take as long as the longest of their limits.
     pub fn has_callbacks(&self) -> bool {
         self.lock().list.iter().any(|family| family.observed().is_some())

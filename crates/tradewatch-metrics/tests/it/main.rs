@@ -1,4 +1,5 @@
 //! Integration tests of the SDK: what a user of the crate sees.
+#![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod allocation;
 mod conformance;
@@ -13,6 +14,7 @@ mod observable;
 mod prometheus;
 mod promtool;
 mod protobuf;
+mod push;
 mod registration;
 mod roundtrip;
 mod summary;
