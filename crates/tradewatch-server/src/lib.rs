@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)] // This crate owns the clock, the sockets and the threads.
 
 pub mod annotations;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod dashboards;

@@ -9,6 +9,7 @@ use tradewatch_alert::route;
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
+use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
@@ -22,11 +23,14 @@ use crate::scrape::manager::Manager;
 use crate::scrape::target;
 use crate::telemetry::{Own, StoreFigures};
 use crate::web::web_config::WebConfig;
+use crate::web::{alerts, redact};
 
 /// How often target files are looked at.
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
+/// How often silences are looked at that are about to end.
+const SILENCES_EVERY: Duration = Duration::from_secs(1);
 /// How often the store cuts its log and drops what is past retention.
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 
@@ -65,6 +69,10 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// What people did.
+    pub audit: Audit,
+    /// The list of alerts that all pages share.
+    pub pages: alerts::Shared,
     /// Users and TLS.
     pub web: WebConfig,
     /// When it started.
@@ -76,6 +84,7 @@ pub struct Monitor {
     /// Turns true when the monitor stops.
     pub stop: watch::Receiver<bool>,
     config: RwLock<Arc<Config>>,
+    routes_shown: RwLock<String>,
     status: Mutex<ConfigStatus>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -84,6 +93,8 @@ pub struct Monitor {
 pub struct Loaded {
     config: Config,
     routes: route::Config,
+    /// The routes as they may be shown.
+    routes_shown: String,
     groups: Vec<tradewatch_alert::rules::Group>,
     outside: Outside,
     warnings: Vec<String>,
@@ -102,10 +113,12 @@ impl Loaded {
             None => Config::empty(),
         };
         let mut warnings = config.warnings.clone();
+        let mut routes_shown = redact::TERMINAL.to_owned();
         let mut routes = match &options.alertmanager_file {
             None => route::Config::terminal(),
             Some(path) => {
                 let text = crate::config::read_limited(path)?;
+                routes_shown = redact::alertmanager(&text);
                 let (routes, found) =
                     route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
                         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -126,7 +139,7 @@ impl Loaded {
             if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }
         }
         let outside = Outside::of(&config)?;
-        Ok(Loaded { config, routes, groups, outside, warnings, broken })
+        Ok(Loaded { config, routes, routes_shown, groups, outside, warnings, broken })
     }
 }
 
@@ -158,6 +171,8 @@ impl Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            audit: Audit::open(options.data_dir.as_deref())?,
+            pages: alerts::Shared::default(),
             options,
             db,
             queries,
@@ -171,6 +186,7 @@ impl Monitor {
             quit: Notify::new(),
             stop: stop.clone(),
             config: RwLock::new(Arc::new(Config::empty())),
+            routes_shown: RwLock::default(),
             status: Mutex::new(ConfigStatus {
                 ok: true,
                 at: started,
@@ -191,16 +207,22 @@ impl Monitor {
         self.config.read().expect("no panic while the configuration is locked").clone()
     }
 
+    /// `alertmanager.yml` as it is in force, without its secrets.
+    pub fn routes_shown(&self) -> String {
+        self.routes_shown.read().expect("no panic while the configuration is locked").clone()
+    }
+
     /// The outcome of the last reload.
     pub fn config_status(&self) -> ConfigStatus {
         self.status.lock().expect("no panic while the status is locked").clone()
     }
 
-    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes.
+    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes. Who asked for it
+    /// stands in the log of what people did.
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
+    pub async fn reload(self: &Arc<Self>, asked_by: Actor) -> Result<(), Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let monitor = self.clone();
         let read = tokio::task::spawn_blocking(move || Loaded::read(&monitor.options)).await;
@@ -211,9 +233,11 @@ impl Monitor {
             true => Ok(loaded),
             false => Err(Error::config(loaded.broken.join("\n"))),
         });
+        let deed = Entry::new(clock::now().as_millis(), asked_by, Action::Reload, "configuration");
         match read {
             Ok(loaded) => {
                 self.apply(loaded);
+                self.note_deed(deed);
                 tracing::info!("configuration reloaded");
                 Ok(())
             }
@@ -222,14 +246,16 @@ impl Monitor {
                 let mut status = self.status.lock().expect("no panic while the status is locked");
                 status.ok = false;
                 status.error = error.to_string();
+                drop(status);
                 self.own.metrics.config_last_reload_successful.set(0.0);
+                self.note_deed(deed.refused(error.to_string()));
                 Err(error)
             }
         }
     }
 
     fn apply(&self, loaded: Loaded) {
-        let Loaded { config, routes, groups, outside, mut warnings, broken } = loaded;
+        let Loaded { config, routes, routes_shown, groups, outside, mut warnings, broken } = loaded;
         for line in &broken {
             tracing::error!("left out: {line}");
         }
@@ -239,6 +265,7 @@ impl Monitor {
         warnings.splice(0..0, broken);
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
+        *self.routes_shown.write().expect("no panic while the configuration is locked") = routes_shown;
         let external_labels = config.file.global.external_labels.iter();
         let around = Around {
             external_labels: external_labels.map(|(name, value)| (name.0.clone(), value.clone())).collect(),
@@ -268,6 +295,7 @@ impl Monitor {
         let mut dashboards = tokio::time::interval(DASHBOARDS_EVERY);
         let mut sync = tokio::time::interval(self.options.sync_interval.max(Duration::from_millis(10)));
         let mut compact = tokio::time::interval(COMPACT_EVERY);
+        let mut silences = tokio::time::interval(SILENCES_EVERY);
         let mut last_errors = Vec::new();
         let mut synced = true;
         loop {
@@ -292,6 +320,7 @@ impl Monitor {
                     let now = clock::now();
                     let _ = tokio::task::spawn_blocking(move || db.compact(now)).await;
                 }
+                _ = silences.tick() => self.notifier.warn_of_silences(),
                 _ = dashboards.tick() => {
                     if self.dashboards.refresh() {
                         self.hub.tell_pages(Event::Dashboards);

@@ -24,6 +24,13 @@ pub(super) struct Lanes {
     under_way: BTreeMap<Lane, usize>,
 }
 
+/// Deliveries of critical alerts that may be under way to one integration beyond the usual number.
+const CRITICAL_EXTRA: usize = 2;
+
+fn allowed(severity: Severity, in_flight_max: usize) -> usize {
+    in_flight_max + if severity == Severity::Critical { CRITICAL_EXTRA } else { 0 }
+}
+
 fn lane(queued: &Queued) -> Lane {
     (queued.receiver.clone(), queued.integration)
 }
@@ -111,6 +118,9 @@ impl Lanes {
 
     /// Takes out what is due and may go, at most `in_flight_max` per integration at a time; marks it
     /// as under way, with the number of its attempt.
+    ///
+    /// [`CRITICAL_EXTRA`] more may be under way for what is critical: it does not wait until a slow receiver has
+    /// answered to what is not.
     pub fn start(&mut self, now: Timestamp, in_flight_max: usize) -> Vec<u64> {
         while let Some((at, id)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
             self.waiting.remove(&(at, id));
@@ -120,9 +130,10 @@ impl Lanes {
         let mut started = Vec::new();
         for (lane, ready) in &mut self.ready {
             let count = self.under_way.entry(lane.clone()).or_default();
-            while *count < in_flight_max
-                && let Some(next) = ready.pop_first()
+            while let Some(next) =
+                ready.first().filter(|next| *count < allowed(next.0, in_flight_max)).copied()
             {
+                ready.remove(&next);
                 *count += 1;
                 started.push(next);
             }
@@ -153,8 +164,11 @@ impl Lanes {
 
     /// When an attempt is due; at once if one is ready and its receiver is free.
     pub fn next(&self, in_flight_max: usize, now: Timestamp) -> Option<Timestamp> {
-        let free = |lane: &Lane| self.under_way.get(lane).is_none_or(|count| *count < in_flight_max);
-        let ready = self.ready.keys().any(free).then_some(now);
+        let free = |(lane, ready): (&Lane, &BTreeSet<(Severity, Timestamp, u64)>)| {
+            let Some((worst, ..)) = ready.first() else { return false };
+            self.under_way.get(lane).is_none_or(|count| *count < allowed(*worst, in_flight_max))
+        };
+        let ready = self.ready.iter().any(free).then_some(now);
         ready.into_iter().chain(self.waiting.first().map(|(at, _)| *at)).min()
     }
 }

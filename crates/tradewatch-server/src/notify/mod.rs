@@ -149,6 +149,14 @@ impl Notifier {
         self.outside.lock().expect("no panic while outside is locked").tell(alerts);
     }
 
+    /// Warns of silences that are about to end and hide something that fires.
+    pub fn warn_of_silences(&self) {
+        if self.read(|machine, now| machine.has_ending_silences(now)) {
+            self.change(|machine, now| machine.warn_of_silences(now));
+            self.hub.tell_pages(Event::Alerts);
+        }
+    }
+
     /// Delivers until `stop`, then gives what is under way a moment to end.
     pub async fn run(
         self: Arc<Self>,

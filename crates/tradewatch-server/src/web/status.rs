@@ -175,7 +175,7 @@ fn seconds(duration: Duration) -> Json {
 }
 
 /// How long it takes at worst until somebody is told of what this rule sees.
-fn budget_json(
+pub fn budget_json(
     spec: &RuleSpec,
     fed_every: Option<Duration>,
     interval: Duration,

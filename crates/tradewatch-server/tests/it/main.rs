@@ -6,6 +6,7 @@ mod api;
 mod doors;
 mod hostile;
 mod live;
+mod people;
 mod pipeline;
 mod reload;
 mod restart;
