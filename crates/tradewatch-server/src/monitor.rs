@@ -197,8 +197,11 @@ impl Monitor {
         });
         tasks.spawn(runner.run(stop.clone()));
         tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
-        tasks.spawn(monitor.clone().maintain(stop));
+        tasks.spawn(monitor.clone().maintain(stop.clone()));
         monitor.apply(loaded);
+        if let Some(options) = monitor.options.heartbeat.clone() {
+            tasks.spawn(crate::heartbeat::start(monitor.clone(), options, stop)?);
+        }
         Ok(monitor)
     }
 

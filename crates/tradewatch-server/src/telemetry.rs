@@ -52,6 +52,18 @@ pub enum DeliveryStatus {
     Error,
 }
 
+/// What became of a heartbeat.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
+#[label(name = "status")]
+pub enum BeatStatus {
+    /// It arrived.
+    Success,
+    /// It did not.
+    Error,
+    /// It was not sent, since this monitor is sick.
+    Withheld,
+}
+
 /// The hundreds of an HTTP status.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
 #[label(name = "code")]
@@ -140,6 +152,8 @@ pub struct Telemetry {
     pub notifications_queued_current: Gauge,
     /// Time since the oldest undelivered notification was due.
     pub notification_oldest_age_seconds: Gauge,
+    /// Heartbeats to a dead man's switch, by what became of them.
+    pub heartbeats_total: Counter<(BeatStatus,)>,
     /// Series in the head.
     pub tsdb_head_series: Gauge,
     /// Samples stored.

@@ -48,6 +48,8 @@ enum Command {
         #[command(subcommand)]
         action: BreakerAction,
     },
+    /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
+    Deadman(DeadmanArgs),
     /// Work with rule files
     Rules {
         #[command(subcommand)]
@@ -155,6 +157,47 @@ pub struct ServeArgs {
     /// Folders with runbooks
     #[arg(long, value_name = "DIR")]
     pub runbooks: Vec<PathBuf>,
+    /// Send heartbeats to this address: a `tradewatch deadman` elsewhere, or a service of this kind
+    #[arg(long, value_name = "URL")]
+    pub heartbeat_url: Option<String>,
+    /// A file that holds that address, read before each beat
+    #[arg(long, value_name = "FILE", conflicts_with = "heartbeat_url")]
+    pub heartbeat_url_file: Option<PathBuf>,
+    /// The time from one heartbeat to the next
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = tradewatch_alert::duration::parse)]
+    pub heartbeat_every: Duration,
+}
+
+/// Options of `deadman`.
+#[derive(Args, Clone)]
+pub struct DeadmanArgs {
+    /// Where beats come in, as POST to / or to /beat/NAME
+    #[arg(long, default_value = "127.0.0.1:9099")]
+    pub listen: SocketAddr,
+    /// Who beats how often, for example desk=30s; without a name it is `monitor`
+    #[arg(long, required = true, value_name = "NAME=INTERVAL")]
+    pub expect: Vec<String>,
+    /// How much later a beat may be; half the interval unless given
+    #[arg(long, value_name = "DURATION", value_parser = tradewatch_alert::duration::parse)]
+    pub grace: Option<Duration>,
+    /// Tell this webhook, in Alertmanager's format; the terminal is told in any case
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+    /// A file that holds the address of a webhook
+    #[arg(long, value_name = "FILE")]
+    pub webhook_file: Vec<PathBuf>,
+    /// Say a silence again after this time
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = tradewatch_alert::duration::parse)]
+    pub repeat: Duration,
+    /// Where what is known is kept, so that a restart forgets nothing
+    #[arg(long, value_name = "FILE", default_value = "tradewatch-deadman.json")]
+    pub state: PathBuf,
+    /// TLS and users, in Prometheus' web configuration format
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+    /// Listen on other than loopback addresses without users and TLS
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// Options of `query`.
@@ -252,6 +295,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => commands::serve(args).await,
             Command::Query(args) => commands::query(args).await,
+            Command::Deadman(args) => commands::deadman(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
                 ServiceAction::List(running) => {

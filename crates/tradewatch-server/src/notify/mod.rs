@@ -10,6 +10,7 @@ mod send;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub struct Notifier {
     context: send::Context,
     folder: PathBuf,
     held_back: Mutex<Option<(Instant, HeldBack)>>,
+    /// Turns of the loop that delivers.
+    turns: AtomicU64,
 }
 
 /// Names of alerts that an alert holds back.
@@ -107,6 +110,7 @@ impl Notifier {
             },
             folder,
             held_back: Mutex::default(),
+            turns: AtomicU64::new(0),
         }))
     }
 
@@ -149,6 +153,20 @@ impl Notifier {
         self.outside.lock().expect("no panic while outside is locked").tell(alerts);
     }
 
+    /// Whether the loop that delivers makes another turn within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let before = self.turns.load(Ordering::Acquire);
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            self.wake.notify_one();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if self.turns.load(Ordering::Acquire) != before {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Warns of silences that are about to end and hide something that fires.
     pub fn warn_of_silences(&self) {
         if self.read(|machine, now| machine.has_ending_silences(now)) {
@@ -183,6 +201,7 @@ impl Notifier {
     ) {
         loop {
             self.drive();
+            self.turns.fetch_add(1, Ordering::AcqRel);
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
             tokio::select! {
                 biased;

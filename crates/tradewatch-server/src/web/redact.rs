@@ -42,8 +42,11 @@ fn hide(value: &mut Json, parent: &str) {
         Json::Object(map) => {
             for (key, value) in map.iter_mut() {
                 let secret = SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending))
-                    || (key == "url" && parent == "webhook_configs")
                     || (key == "api_url" && parent == "slack_configs");
+                if key == "url" && parent == "webhook_configs" {
+                    hide_path(value);
+                    continue;
+                }
                 if parent == "http_headers" {
                     hide_all(value);
                 } else if secret && !value.is_null() {
@@ -65,6 +68,19 @@ fn hide(value: &mut Json, parent: &str) {
         }
         _ => {}
     }
+}
+
+/// Hides what follows the host: older versions of `amtool` read only addresses where an address belongs.
+fn hide_path(url: &mut Json) {
+    let Some(text) = url.as_str() else { return };
+    *url = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            Json::from(format!("{scheme}://{host}/{HIDDEN}"))
+        }
+        None => Json::from(HIDDEN),
+    };
 }
 
 /// Hides every text in `value`: HTTP headers carry secrets under any name.
@@ -90,7 +106,7 @@ route: {receiver: desk, group_by: ['...'], routes: [{matchers: ['severity="criti
 receivers:
 - name: desk
   webhook_configs:
-  - url: http://example/geheim
+  - url: http://me:geheim@example/geheim?geheim
     http_config:
       authorization: {type: Bearer, credentials: geheim}
       proxy_url: http://me:geheim@proxy:3128
@@ -115,7 +131,7 @@ receivers:
             receivers:
             - name: desk
               webhook_configs:
-              - url: <secret>
+              - url: http://example/<secret>
                 http_config:
                   authorization:
                     type: Bearer

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod alerting;
+mod alertmanager_clients;
 mod api;
 mod doors;
 mod hostile;
@@ -11,4 +12,5 @@ mod pipeline;
 mod reload;
 mod restart;
 mod scraping;
+mod silence_of_the_monitor;
 mod support;
