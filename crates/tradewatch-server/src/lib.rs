@@ -13,6 +13,7 @@ pub mod deadman;
 mod error;
 pub mod heartbeat;
 pub mod hub;
+pub mod inputs;
 pub mod jsonl;
 pub mod monitor;
 pub mod net;

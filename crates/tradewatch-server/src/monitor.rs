@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::dashboards::Dashboards;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
+use crate::inputs::Inputs;
 use crate::notify::{Notifier, Outside};
 use crate::options::Options;
 use crate::query::Queries;
@@ -29,6 +30,9 @@ use crate::web::{alerts, redact};
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked at which metrics rules read that nobody has.
+const INPUTS_EVERY: Duration = Duration::from_secs(60);
+const INPUTS_FIRST: Duration = Duration::from_secs(5);
 /// How often silences are looked at that are about to end.
 const SILENCES_EVERY: Duration = Duration::from_secs(1);
 /// How often the store cuts its log and drops what is past retention.
@@ -71,6 +75,8 @@ pub struct Monitor {
     pub annotations: Annotations,
     /// What people did.
     pub audit: Audit,
+    /// What rules read and nobody has.
+    pub inputs: Inputs,
     /// The list of alerts that all pages share.
     pub pages: alerts::Shared,
     /// Users and TLS.
@@ -172,6 +178,7 @@ impl Monitor {
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
             audit: Audit::open(options.data_dir.as_deref())?,
+            inputs: Inputs::default(),
             pages: alerts::Shared::default(),
             options,
             db,
@@ -299,6 +306,9 @@ impl Monitor {
         let mut sync = tokio::time::interval(self.options.sync_interval.max(Duration::from_millis(10)));
         let mut compact = tokio::time::interval(COMPACT_EVERY);
         let mut silences = tokio::time::interval(SILENCES_EVERY);
+        // The first look when each target had its first scrape.
+        let first = tokio::time::Instant::now() + INPUTS_FIRST;
+        let mut inputs = tokio::time::interval_at(first, INPUTS_EVERY);
         let mut last_errors = Vec::new();
         let mut synced = true;
         loop {
@@ -322,6 +332,10 @@ impl Monitor {
                     let db = self.db.clone();
                     let now = clock::now();
                     let _ = tokio::task::spawn_blocking(move || db.compact(now)).await;
+                }
+                _ = inputs.tick() => {
+                    let monitor = self.clone();
+                    let _ = tokio::task::spawn_blocking(move || monitor.inputs.look(&monitor)).await;
                 }
                 _ = silences.tick() => self.notifier.warn_of_silences(),
                 _ = dashboards.tick() => {

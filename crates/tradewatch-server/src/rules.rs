@@ -334,6 +334,7 @@ impl Runner {
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
             metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
+            metrics.rule_group_last_evaluation_timestamp_seconds.at((one.label,)).set(one.last.as_secs_f64());
             metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
             metrics.rule_evaluation_lag_seconds.observe_duration(lag);
             let writes = std::mem::take(&mut one.writes);

@@ -148,6 +148,7 @@ impl Notifier {
     pub fn update(&self, alerts: &[Alert]) {
         let refused = self.change(|machine, now| machine.update(now, alerts));
         if refused > 0 {
+            self.own.metrics.alerts_refused_total.inc_by(refused as u64);
             tracing::error!("{refused} alerts refused: too many are held");
         }
         self.outside.lock().expect("no panic while outside is locked").tell(alerts);
@@ -268,6 +269,8 @@ impl Notifier {
         match result {
             Ok(()) => {
                 note(DeliveryStatus::Success);
+                let due = clock::now().since(delivery.created);
+                self.own.metrics.notification_delivery_seconds.observe_duration(due);
                 if let Some(latency) = send::latency(&delivery.message, clock::now()) {
                     self.own.metrics.notification_latency_seconds.observe_duration(latency);
                 }

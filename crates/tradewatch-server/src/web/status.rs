@@ -269,6 +269,7 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
             .map(|(at, (spec, status, active))| {
                 let mut rule = rule_json(spec, status, group.state(at), &active, with_alerts);
+                rule["missingMetrics"] = json!(monitor.inputs.missing(group.file(), group.name(), at));
                 if spec.is_alerting() {
                     rule["latencyBudget"] =
                         budget_json(spec, shown_group.fed_every(), group.interval(), &routes);

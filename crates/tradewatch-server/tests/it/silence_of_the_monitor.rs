@@ -157,3 +157,31 @@ async fn what_cannot_start_says_why() {
     folder.write("deadman.json", "{\"torn");
     assert!(why(awaits(&["1s"], None, &folder, &lines)).await.contains("deadman.json"));
 }
+
+#[tokio::test]
+async fn a_rule_that_reads_what_nobody_has_is_named() {
+    let folder = Folder::new();
+    folder.write(
+        "rules.yml",
+        "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Blind\n    expr: ordres_total > 1 and up == 1\n  - alert: Content\n    expr: a > 9\n  - alert: Thoughtful\n    expr: absent(b)\n",
+    );
+    let (peer, _) = Peer::with_text("a 1\n").await;
+    let server = start(options(&folder, &job(peer.addr, ""))).await;
+    let rules = eventually(|| async {
+        let rules = get_json(&server, "/api/v1/rules").await["data"]["groups"][0]["rules"].clone();
+        if rules[0]["missingMetrics"] == json!(["ordres_total"]) { Ok(rules) } else { Err(rules.to_string()) }
+    })
+    .await;
+    assert_eq!((&rules[1]["missingMetrics"], &rules[2]["missingMetrics"]), (&json!([]), &json!([])));
+    let metrics = String::from_utf8_lossy(&get(&server, "/metrics").await.body).into_owned();
+    let told = |rule: &str, count: u8| {
+        metrics.lines().any(|line| {
+            line.starts_with("tradewatch_rule_inputs_missing_current{")
+                && line.contains(rule)
+                && line.ends_with(&format!(" {count}"))
+        })
+    };
+    assert!(told("\"Blind\"", 1) && told("\"Content\"", 0) && told("\"Thoughtful\"", 0), "{metrics}");
+    assert!(metrics.contains("tradewatch_rule_group_last_evaluation_timestamp_seconds{"), "{metrics}");
+    server.shutdown().await;
+}
