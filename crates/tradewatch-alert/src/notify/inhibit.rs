@@ -49,13 +49,14 @@ impl Inhibitor {
     /// One that was resolved goes on for the interval of the target's rule: when both end by the
     /// same cause, the one that is evaluated later must not be told in between.
     pub fn inhibited_by(&self, target: &Alert, alerts: &Table<Alert>, now: Timestamp) -> Option<Fingerprint> {
-        let own = target.fingerprint();
+        let mut own = None;
         for (rule, sources) in self.rules.iter().zip(&self.sources) {
             if !rule.is_target(&target.labels) {
                 continue;
             }
             let both = rule.is_source(&target.labels);
             let Some(set) = sources.get(&rule.equal_values(&target.labels)) else { continue };
+            let own = *own.get_or_insert_with(|| target.fingerprint());
             let found = set.iter().find(|fingerprint| {
                 let Some(source) = alerts.get(fingerprint).filter(|_| **fingerprint != own) else {
                     return false;

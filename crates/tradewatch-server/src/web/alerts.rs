@@ -1,6 +1,6 @@
 //! All alerts for the pages: pending, firing and lately resolved, with what people did about them.
 //!
-//! In a storm the list is long and asked for by every page. So it is made once for all of them, at most for a tenth
+//! In a storm the list is long and asked for by every page. So it is made once for all of them, at most for a fifth
 //! of the time; of its [`LISTED_MAX`] worst alerts each is rendered once, and the rest is counted by name.
 
 use std::cmp::Reverse;
@@ -26,8 +26,10 @@ pub const LISTED_MAX: usize = 1_000;
 pub const NAMES_MAX: usize = 200;
 /// A list is made anew after at most this time even if nothing was heard: intervals and silences begin and end.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// Making the list takes at most one part in so many of the time.
-const REST: u32 = 10;
+/// Making the list takes at most one part in five of the time.
+const REST: u32 = 4;
+/// However long it takes, a page waits no longer for the next one.
+const REST_MAX: Duration = Duration::from_secs(2);
 
 /// One alert of a list.
 #[derive(Clone, Debug)]
@@ -144,7 +146,7 @@ impl Shared {
             if made.changes == changes && age < AGE_MAX {
                 return (made.snapshot.clone(), true);
             }
-            if age < made.took * REST {
+            if age < (made.took * REST).min(REST_MAX) {
                 return (made.snapshot.clone(), false);
             }
         }
@@ -163,6 +165,8 @@ enum Source<'a> {
 struct Item<'a> {
     /// State, held back, acknowledged, severity, the newest first.
     order: (u8, bool, bool, Severity, Reverse<i64>),
+    /// Looked up once: it is compared again and again.
+    name: &'a str,
     fingerprint: Fingerprint,
     source: Source<'a>,
 }
@@ -174,13 +178,15 @@ impl<'a> Item<'a> {
             !view.silenced_by.is_empty() || view.inhibited_by.is_some() || view.muted_by.is_some();
         let since = Reverse(view.alert.starts_at.as_millis());
         let order = (state, held_back, view.acknowledged.is_some(), view.alert.severity(), since);
-        Item { order, fingerprint: view.fingerprint, source: Source::Told(view, rule) }
+        let name = view.alert.name();
+        Item { order, name, fingerprint: view.fingerprint, source: Source::Told(view, rule) }
     }
 
     fn untold(fingerprint: Fingerprint, alert: &'a ActiveAlert) -> Item<'a> {
         let state = if alert.state == AlertState::Pending { 1 } else { 0 };
         let order = (state, false, false, Severity::of(&alert.labels), Reverse(alert.active_at.as_millis()));
-        Item { order, fingerprint, source: Source::Untold(alert) }
+        let name = alert.labels.get("alertname").unwrap_or("");
+        Item { order, name, fingerprint, source: Source::Untold(alert) }
     }
 
     fn labels(&self) -> &Labels {
@@ -188,10 +194,6 @@ impl<'a> Item<'a> {
             Source::Told(view, _) => &view.alert.labels,
             Source::Untold(alert) => &alert.labels,
         }
-    }
-
-    fn name(&self) -> &str {
-        self.labels().get("alertname").unwrap_or("")
     }
 
     fn state(&self) -> &'static str {
@@ -238,7 +240,7 @@ pub fn find(monitor: &Monitor, wanted: &Wanted) -> Snapshot {
                 && wanted.fingerprint.is_none_or(|one| one == item.fingerprint)
                 && holds(&wanted.matchers, item.labels())
         });
-        items.sort_by(|a, b| (a.order, a.name(), a.fingerprint).cmp(&(b.order, b.name(), b.fingerprint)));
+        items.sort_by(|a, b| (a.order, a.name, a.fingerprint).cmp(&(b.order, b.name, b.fingerprint)));
         let mut counts = Counts::default();
         items.iter().for_each(|item| item.count(&mut counts));
         let shown = items.iter().skip(wanted.offset).take(wanted.limit);
@@ -256,8 +258,8 @@ fn by_name(items: &[Item<'_>]) -> Vec<Named> {
     let mut names: BTreeMap<&str, Named> = BTreeMap::new();
     for item in items {
         let worst = item.order.3;
-        let named = names.entry(item.name()).or_insert_with(|| Named {
-            name: item.name().to_owned(),
+        let named = names.entry(item.name).or_insert_with(|| Named {
+            name: item.name.to_owned(),
             severity: severity(item.labels()).to_owned(),
             counts: Counts::default(),
             oldest: None,
