@@ -290,20 +290,19 @@ fn from_rules(
     monitor: &Monitor,
 ) -> (HashMap<Fingerprint, ActiveAlert>, HashMap<String, Vec<(Labels, Json)>>) {
     let groups = monitor.groups.lock().expect("no panic while groups are listed").clone();
-    let routes = monitor.notifier.read(|machine, _| machine.config().clone());
+    let around = monitor.around();
     let mut active = HashMap::new();
     let mut budgets: HashMap<String, Vec<(Labels, Json)>> = HashMap::new();
     for shown in groups {
         let group = shown.lock();
-        for (spec, _, alerts) in group.rules() {
-            if !alerts.is_empty() {
-                let budget = budget_json(spec, shown.fed_every(), group.interval(), &routes);
-                budgets
-                    .entry(spec.name.clone())
-                    .or_default()
-                    .push((Labels::from_pairs(&spec.labels), budget));
+        for (at, (spec, _, alerts)) in group.rules().enumerate() {
+            if let Some(budget) = shown.budget(at).filter(|_| !alerts.is_empty()) {
+                let json = budget_json(spec, budget);
+                budgets.entry(spec.name.clone()).or_default().push((Labels::from_pairs(&spec.labels), json));
             }
-            active.extend(alerts.into_iter().map(|alert| (Fingerprint::of(&alert.labels), alert.clone())));
+            // As the notifier knows them.
+            let key = |alert: &ActiveAlert| Fingerprint::of(&around.outside(&alert.labels));
+            active.extend(alerts.into_iter().map(|alert| (key(alert), alert.clone())));
         }
     }
     (active, budgets)

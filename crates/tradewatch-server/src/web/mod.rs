@@ -10,7 +10,6 @@ pub mod live;
 pub mod params;
 pub mod people;
 pub mod prometheus;
-pub mod redact;
 pub mod respond;
 pub mod router;
 pub mod status;

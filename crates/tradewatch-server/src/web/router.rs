@@ -94,6 +94,7 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .merge(alertmanager::routes())
         .merge(people::routes())
         .merge(tradewatch::routes())
+        .merge(crate::push::routes())
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
