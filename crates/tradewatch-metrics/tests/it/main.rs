@@ -3,12 +3,14 @@
 
 mod allocation;
 mod conformance;
+mod dynamic;
 mod endpoint;
 mod exemplars;
 mod exposition;
 mod fixture;
 mod guards;
 mod idle;
+mod labels;
 mod native;
 mod observable;
 mod prometheus;
