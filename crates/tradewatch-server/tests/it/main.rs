@@ -4,6 +4,7 @@
 mod alerting;
 mod api;
 mod doors;
+mod generator;
 mod hostile;
 mod live;
 mod pipeline;
