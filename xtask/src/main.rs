@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
 mod arrows;
+mod calendars;
 mod bench;
 mod ci;
 mod clients;
@@ -45,6 +46,12 @@ enum Command {
         /// Write the figures into `conformance/ratchet.toml`.
         #[arg(long)]
         record: bool,
+    },
+    /// Writes the session tables of the calendar from the published data sets.
+    Calendars {
+        /// Fail if a committed file differs, write nothing.
+        #[arg(long)]
+        check: bool,
     },
     /// Measures us beside our rivals, on the release build.
     Bench {
@@ -92,6 +99,7 @@ fn run() -> Result<()> {
         Command::Conformance { paths, quiet, ratchet, record } => {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
+        Command::Calendars { check } => calendars::run(&root(), check),
         Command::Bench { what: Bench::Alerts { trials, prometheus, alertmanager } } => {
             bench::alerts(&root(), &bench::Options { trials: trials as usize, prometheus, alertmanager })
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::budget::{self, Budget, Plan};
-use tradewatch_alert::route;
 use tradewatch_alert::rules::{Group, RuleSpec};
 use tradewatch_tsdb::{Db, Timestamp};
 
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::dashboards::Dashboards;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
-use crate::notify::{Notifier, Outside};
+use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
 use crate::push::Pushes;
 use crate::query::Queries;
@@ -89,7 +88,7 @@ pub struct Monitor {
 /// Everything that a configuration consists of, read and checked.
 pub struct Loaded {
     config: Config,
-    routes: route::Config,
+    routes: Routes,
     groups: Vec<(Group, Vec<Option<Budget>>)>,
     outside: Outside,
     warnings: Vec<String>,
@@ -110,22 +109,8 @@ impl Loaded {
             None => Config::empty(),
         };
         let mut warnings = config.warnings.clone();
-        let mut routes = match &options.alertmanager_file {
-            None => route::Config::terminal(),
-            Some(path) => {
-                let text = crate::config::read_limited(path)?;
-                let (routes, found) =
-                    route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
-                        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                        Error::config(lines.join("\n"))
-                    })?;
-                warnings.extend(found.iter().map(ToString::to_string));
-                routes
-            }
-        };
-        if options.terminal_always {
-            routes.add_terminal();
-        }
+        let routes = Routes::read(options)?;
+        warnings.extend(routes.warnings().iter().cloned());
         let mut files: Vec<PathBuf> = config.rule_files.clone();
         files.extend(options.rule_files.iter().cloned());
         let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
@@ -136,7 +121,7 @@ impl Loaded {
         let outside = Outside::of(&config)?;
         let external_labels = external_labels(&config);
         let feeds = target::feeds(&config);
-        let plan = Plan { feeds: &feeds, routes: &routes, external_labels: &external_labels };
+        let plan = Plan { feeds: &feeds, routes: routes.config(), external_labels: &external_labels };
         let budgets = budget::budgets(&groups, &plan);
         // Without a configuration nothing is known of what feeds a rule, so nothing can be said of its time.
         let late = match options.config_file {
@@ -291,7 +276,11 @@ impl Monitor {
         for line in &late {
             tracing::error!("{line}");
         }
-        warnings.splice(0..0, broken.into_iter().chain(late));
+        for line in routes.faults() {
+            tracing::error!("this receiver cannot be used, the others work: {line}");
+        }
+        let faults = routes.faults().to_vec();
+        warnings.splice(0..0, broken.into_iter().chain(late).chain(faults));
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
         let around = self.around();

@@ -5,6 +5,7 @@ mod generator;
 mod groups;
 mod oracle;
 mod pipeline;
+mod receivers;
 mod restore;
 mod unit_tests;
 mod world;
