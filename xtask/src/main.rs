@@ -4,8 +4,8 @@
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
 mod arrows;
-mod calendars;
 mod bench;
+mod calendars;
 mod ci;
 mod clients;
 mod conformance;

@@ -54,8 +54,8 @@ async fn payload_format_holds_for_firing_and_inactive_alerts() {
     let find = async |wanted: fn(&Json) -> bool| {
         eventually(|| async {
             let told = manager.told();
-            let all = told.iter().flat_map(|told| told.body.as_array().cloned().unwrap_or_default());
-            all.filter(wanted).next_back().ok_or(format!("{} batches", told.len()))
+            let mut all = told.iter().flat_map(|told| told.body.as_array().cloned().unwrap_or_default());
+            all.rfind(wanted).ok_or(format!("{} batches", told.len()))
         })
         .await
     };
