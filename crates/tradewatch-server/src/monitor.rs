@@ -127,7 +127,8 @@ impl Loaded {
         warnings.extend(routes.warnings().iter().cloned());
         let mut files: Vec<PathBuf> = config.rule_files.clone();
         files.extend(options.rule_files.iter().cloned());
-        let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
+        let (groups, errors, unreadable) =
+            rules::read_files(&files, config.evaluation_interval(), config.rule_query_offset());
         let mut broken = unreadable;
         for error in errors {
             if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }

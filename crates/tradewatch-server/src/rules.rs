@@ -128,7 +128,11 @@ impl Shown {
 }
 
 /// Parses rule files; what is broken is left out and told.
-pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
+pub fn read_files(
+    paths: &[PathBuf],
+    interval: Duration,
+    query_offset: Duration,
+) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
     let (mut groups, mut errors, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let shown = path.display().to_string();
@@ -137,9 +141,8 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
             Ok(text) => {
                 let (file, found) = RuleFile::parse(&shown, &text);
                 errors.extend(found);
-                groups.extend(
-                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
-                );
+                groups
+                    .extend(file.groups.iter().map(|spec| Group::new(&shown, spec, interval, query_offset)));
             }
         }
     }

@@ -5,6 +5,7 @@ mod alerting;
 mod alertmanager_clients;
 mod api;
 mod doors;
+mod generator;
 mod hostile;
 mod live;
 mod people;
