@@ -89,6 +89,8 @@ impl Notifier {
         let habits = machine::Options {
             external_url: external_url.to_owned(),
             seed: now.as_millis() as u64 ^ u64::from(std::process::id()) << 32,
+            retry_min: options.notify_retry_min,
+            retry_max: options.notify_retry_max,
             ..machine::Options::default()
         };
         let mut machine = machine::Notifier::restore(routes.config().clone(), habits, changes, now);
