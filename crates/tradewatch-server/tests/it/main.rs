@@ -6,6 +6,7 @@ mod api;
 mod doors;
 mod hostile;
 mod live;
+mod mail;
 mod pipeline;
 mod receivers;
 mod reload;

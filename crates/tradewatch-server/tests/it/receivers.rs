@@ -34,7 +34,7 @@ fn is_subject(title: &Json) {
     assert!(title.as_str().is_some_and(|t| t.starts_with("[FIRING:1] Lost (XNYS critical")), "{title}");
 }
 
-const SECRET: &str = "s3cr3t-t0ken";
+pub const SECRET: &str = "s3cr3t-t0ken";
 
 const CONTRACTS: [Contract; 7] = [
     // https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
@@ -194,13 +194,13 @@ const CONTRACTS: [Contract; 7] = [
 ];
 
 /// A monitor whose routes lead alerts with `to: N` to the receiver `rN`.
-struct World {
+pub struct World {
     folder: Folder,
-    server: Server,
+    pub server: Server,
 }
 
 impl World {
-    async fn start(entries: &[(&str, String)], more: &str) -> World {
+    pub async fn start(entries: &[(&str, String)], more: &str) -> World {
         let folder = Folder::new();
         let mut yml = "route:\n  receiver: r0\n  group_wait: 0s\n  group_interval: 1s\n  group_by: [alertname]\n  routes:\n".to_owned();
         for (i, _) in entries.iter().enumerate() {
@@ -217,7 +217,7 @@ impl World {
         World { server: start(options).await, folder }
     }
 
-    async fn tell(&self, name: &str, to: usize, ends: bool) {
+    pub async fn tell(&self, name: &str, to: usize, ends: bool) {
         let mut alert = json!({
             "labels": {"alertname": name, "severity": "critical", "mic": "XNYS", "to": to.to_string()},
             "annotations": {"summary": "no <feed>", "runbook_url": "http://m/runbooks/Lost"},
@@ -230,12 +230,12 @@ impl World {
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     }
 
-    async fn ledger(&self) -> Json {
+    pub async fn ledger(&self) -> Json {
         get_json(&self.server, "/api/tradewatch/v1/notifications?limit=1000").await
     }
 
     /// Waits for a settled notification of `receiver` with this outcome.
-    async fn settled(&self, receiver: &str, outcome: &str) -> Json {
+    pub async fn settled(&self, receiver: &str, outcome: &str) -> Json {
         self.until(async || {
             let ledger = self.ledger().await;
             let all = ledger["settled"].as_array().cloned().unwrap_or_default();
@@ -245,7 +245,7 @@ impl World {
         .await
     }
 
-    async fn until<T>(&self, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    pub async fn until<T>(&self, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
         let end = std::time::Instant::now() + LONG;
         loop {
             match look().await {
@@ -259,7 +259,7 @@ impl World {
     }
 
     /// Nothing that the monitor shows holds a secret.
-    async fn shows_no_secret(&self) {
+    pub async fn shows_no_secret(&self) {
         for path in [
             "/api/v2/status",
             "/api/v1/status/config",
