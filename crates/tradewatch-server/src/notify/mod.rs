@@ -38,7 +38,7 @@ use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
 use send::Senders;
 
 pub use outside::Outside;
-pub use routes::{Routes, Trial, try_receiver};
+pub use routes::{Routes, Trial, parse_routes, try_receiver};
 
 /// The ledger is written anew when it has this many lines and four times what it holds.
 const LEDGER_LINES_MIN: usize = 20_000;
