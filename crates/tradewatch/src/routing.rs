@@ -297,7 +297,8 @@ time_intervals:
               group     {}/{mic="XNYS"}:{alertname="Lost"}
               timing    first after 30s, changes every 5m, repeats every 4h
               mutes     speaks now; muted from 2026-11-27T18:00:00.000Z by "session"
-        "#]].assert_eq(&describe(&config, &other, at("2026-11-27T17:00:00Z")));
+        "#]]
+        .assert_eq(&describe(&config, &other, at("2026-11-27T17:00:00Z")));
         expect![[r#"
             {alertname="Lost", mic="XNYS"}
 
@@ -312,7 +313,8 @@ time_intervals:
               group     {}/{mic="XNYS"}:{alertname="Lost"}
               timing    first after 30s, changes every 5m, repeats every 4h
               mutes     MUTED now by "session", until 2026-11-30T14:30:00.000Z
-        "#]].assert_eq(&describe(&config, &other, at("2026-11-27T19:00:00Z")));
+        "#]]
+        .assert_eq(&describe(&config, &other, at("2026-11-27T19:00:00Z")));
         assert!(parse_labels(&["=x".to_owned()]).is_err() && parse_labels(&["x".to_owned()]).is_err());
     }
 

@@ -5,6 +5,7 @@ mod alerting;
 mod api;
 mod doors;
 mod hostile;
+mod ledger;
 mod live;
 mod mail;
 mod pipeline;
