@@ -27,6 +27,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "fonts-dejavu-core",
     "curl",
     "python3-venv",
+    "python3-aiosmtpd",
 ];
 /// The files that show that those packages are there.
 const DEBIAN_FILES: &[&str] = &[
@@ -38,6 +39,7 @@ const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/chromium",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     "/usr/bin/curl",
+    "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
 ];
 /// PyPI packages of the outside clients.
 const PYPI_PACKAGES: &[&str] = &["alpaca-py==0.44.0", "prometheus-client==0.26.0"];

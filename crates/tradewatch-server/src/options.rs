@@ -53,6 +53,10 @@ pub struct Options {
     pub heartbeat: Option<crate::heartbeat::Options>,
     /// A firing alert is told to outside Alertmanagers again after this time.
     pub resend_delay: Duration,
+    /// Wait before the second attempt of a notification; it doubles each time.
+    pub notify_retry_min: Duration,
+    /// The longest wait between two attempts.
+    pub notify_retry_max: Duration,
 }
 
 /// Who may come in, and what is switched on.
@@ -121,6 +125,8 @@ impl Default for Options {
             reload_on_hangup: false,
             heartbeat: None,
             resend_delay: Duration::from_secs(60),
+            notify_retry_min: Duration::from_secs(1),
+            notify_retry_max: Duration::from_secs(60),
         }
     }
 }

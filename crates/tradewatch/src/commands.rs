@@ -18,7 +18,7 @@ use tradewatch_server::{Options, Server};
 /// How long a question to another process may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
 
-fn client() -> Client {
+pub fn client() -> Client {
     Client::new(Net::Tcp, CALL_MAX)
 }
 
@@ -47,7 +47,7 @@ pub async fn query(args: QueryArgs) -> Result<ExitCode> {
 }
 
 /// What was given as the monitor's address, as the beginning of a URL.
-fn base_url(text: &str) -> String {
+pub fn base_url(text: &str) -> String {
     let text = text.trim_end_matches('/');
     if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
 }

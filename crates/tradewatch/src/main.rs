@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod files;
 mod output;
+mod routing;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -54,6 +55,16 @@ enum Command {
     Rules {
         #[command(subcommand)]
         action: RulesAction,
+    },
+    /// See where an alert would go
+    Routes {
+        #[command(subcommand)]
+        action: RoutesAction,
+    },
+    /// Try a receiver
+    Notify {
+        #[command(subcommand)]
+        action: NotifyAction,
     },
     /// Work with the signal model
     Model {
@@ -292,6 +303,56 @@ enum RulesAction {
 }
 
 #[derive(Subcommand)]
+enum RoutesAction {
+    /// Show the way of an alert with these labels through the route tree, and what holds it back
+    Test(RoutesTestArgs),
+}
+
+/// Options of `routes test`.
+#[derive(Args)]
+pub struct RoutesTestArgs {
+    /// The alert's labels, for example alertname=GatewayLost severity=critical
+    #[arg(required = true, value_name = "LABEL=VALUE")]
+    pub labels: Vec<String>,
+    /// alertmanager.yml; with --url, the running monitor's if absent
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A running monitor or Alertmanager, whose silences and alerts are looked at
+    #[arg(long)]
+    pub url: Option<String>,
+    /// At this time (RFC 3339); now if absent
+    #[arg(long)]
+    pub time: Option<String>,
+    /// Fail unless these receivers are told, in this order
+    #[arg(long, value_name = "RECEIVERS", value_delimiter = ',')]
+    pub verify: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum NotifyAction {
+    /// Send a notification that is marked as a test, and show the receiver's answer
+    Test(NotifyTestArgs),
+}
+
+/// Options of `notify test`.
+#[derive(Args)]
+pub struct NotifyTestArgs {
+    /// The receiver's name in alertmanager.yml
+    pub receiver: String,
+    /// alertmanager.yml
+    #[arg(long, value_name = "FILE", default_value = "alertmanager.yml")]
+    pub config: PathBuf,
+    /// Where people reach the monitor; begins the links in the notification
+    #[arg(
+        long = "web.external-url",
+        alias = "url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090"
+    )]
+    pub external_url: String,
+}
+
+#[derive(Subcommand)]
 enum ModelAction {
     /// Train the shipped models anew from their seed
     Train {
@@ -342,6 +403,8 @@ fn main() -> ExitCode {
             Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
                 commands::check_rules(files, config, alertmanager_config)
             }
+            Command::Routes { action: RoutesAction::Test(args) } => routing::test_routes(args).await,
+            Command::Notify { action: NotifyAction::Test(args) } => routing::test_receiver(args).await,
             Command::Model { action: ModelAction::Train { out } } => commands::train(&out),
         }
     });

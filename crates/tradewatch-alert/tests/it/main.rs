@@ -1,5 +1,6 @@
 //! The crate from outside: rule files, rule groups on a real store and engine, routes, unit tests.
 
+mod amtool;
 mod files;
 mod generator;
 mod groups;

@@ -39,7 +39,7 @@ use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
 use send::Senders;
 
 pub use outside::Outside;
-pub use routes::{Routes, Trial, try_receiver};
+pub use routes::{Routes, Trial, parse_routes, try_receiver};
 
 /// The ledger is written anew when it has this many lines and four times what it holds.
 const LEDGER_LINES_MIN: usize = 20_000;
@@ -92,6 +92,8 @@ impl Notifier {
         let habits = machine::Options {
             external_url: external_url.to_owned(),
             seed: now.as_millis() as u64 ^ u64::from(std::process::id()) << 32,
+            retry_min: options.notify_retry_min,
+            retry_max: options.notify_retry_max,
             ..machine::Options::default()
         };
         let mut machine = machine::Notifier::restore(routes.config().clone(), habits, changes, now);
