@@ -86,6 +86,12 @@ impl Blocks {
         gone
     }
 
+    /// These blocks and all that they have replaced.
+    pub fn with_replaced(&self, numbers: &[u64]) -> Vec<u64> {
+        let them = self.live.iter().filter(|block| numbers.contains(&block.number()));
+        numbers.iter().copied().chain(them.flat_map(|block| block.replaces.iter().copied())).collect()
+    }
+
     /// The blocks of a level.
     pub fn of_level(&self, level: u32) -> Vec<Arc<Block>> {
         self.live.iter().filter(|block| block.footer.level == level).cloned().collect()

@@ -32,6 +32,14 @@ pub trait Dir: Debug + Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DirFile>>;
     /// Gives a file another name, in place of a file that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file that does not change any more the same name in `target` too, without copying it.
+    ///
+    /// # Errors
+    /// `Unsupported` where that cannot be done: then it has to be copied.
+    fn link(&self, name: &str, target: &dyn Dir) -> io::Result<()> {
+        let _ = (name, target);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable.
@@ -149,6 +157,11 @@ impl Dir for FsDir {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn link(&self, name: &str, target: &dyn Dir) -> io::Result<()> {
+        let target = target.path().ok_or(io::ErrorKind::Unsupported)?;
+        std::fs::hard_link(self.path.join(name), target.join(name))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

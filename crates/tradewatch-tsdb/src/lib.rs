@@ -17,6 +17,7 @@
 //! visible to queries only after the record that holds it was written; a commit is seen whole or not at all.
 
 mod appender;
+mod backup;
 mod bits;
 mod block;
 mod block_writer;
@@ -46,6 +47,7 @@ mod upkeep;
 mod wal;
 
 pub use appender::{Appender, Commit, LABEL_BYTES_MAX, LABELS_PER_SERIES_MAX, SeriesId};
+pub use backup::{Copied, Imported, restore};
 pub use db::{Db, METADATA_FAMILIES_MAX, Options, Recovery};
 pub use dir::{Dir, DirFile, FsDir, Lock, LockGuard, Mapped};
 pub use error::Error;

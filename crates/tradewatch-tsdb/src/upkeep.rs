@@ -106,7 +106,7 @@ impl Db {
             && !gone.is_empty()
         {
             let mut payload = Vec::new();
-            record::put_blocks_gone(&mut payload, &gone);
+            record::put_blocks_gone(&mut payload, &self.head().blocks.with_replaced(&gone));
             wal.append(&payload, options.segment_bytes_max)?;
         }
         let mut head = self.head_mut();
@@ -212,7 +212,7 @@ impl Db {
         if let (None, Some(wal)) = (&block, &mut writer.wal) {
             // Nothing is left, and no new block says so.
             let mut payload = Vec::new();
-            record::put_blocks_gone(&mut payload, &gone);
+            record::put_blocks_gone(&mut payload, &self.head().blocks.with_replaced(&gone));
             wal.append(&payload, self.inner.options.segment_bytes_max)?;
         }
         let mut head = self.head_mut();

@@ -30,7 +30,7 @@ pub fn file_name(id: FileId) -> String {
     }
 }
 
-fn parse_name(name: &str) -> Option<FileId> {
+pub fn parse_name(name: &str) -> Option<FileId> {
     let (kind, number) = match name.split_once('-')? {
         ("wal", number) => (FileKind::Segment, number),
         ("checkpoint", number) => (FileKind::Checkpoint, number),
