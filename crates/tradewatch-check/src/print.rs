@@ -19,9 +19,10 @@ pub struct Style {
 pub fn text(report: &Report, style: Style) -> String {
     let mut out = String::new();
     let paint = Paint(style.colour);
-    let shown = report.findings.iter().filter(|finding| {
-        style.all || finding.suppressed.is_none() && (finding.severity != Severity::Info)
-    });
+    let shown = report
+        .findings
+        .iter()
+        .filter(|finding| style.all || finding.suppressed.is_none() && (finding.severity != Severity::Info));
     let mut file = None;
     for finding in shown {
         if file.as_ref() != Some(&finding.place.file) && file.is_some() {
@@ -57,9 +58,16 @@ fn one(finding: &Finding, paint: Paint, width: usize, out: &mut String) {
         Severity::Info => paint.blue("info "),
     };
     let object = if object.is_empty() { String::new() } else { format!("  {}", paint.dim(object)) };
-    let _ = writeln!(out, "{}  {severity}  {}  {}{object}", paint.bold(&format!("{file}:{line}:{column}")), finding.id, finding.message);
+    let _ = writeln!(
+        out,
+        "{}  {severity}  {}  {}{object}",
+        paint.bold(&format!("{file}:{line}:{column}")),
+        finding.id,
+        finding.message
+    );
     if !excerpt.is_empty() {
-        let (excerpt, mark_start, mark_len) = fitted(excerpt, *mark_start, *mark_len, width.saturating_sub(10));
+        let (excerpt, mark_start, mark_len) =
+            fitted(excerpt, *mark_start, *mark_len, width.saturating_sub(10));
         let number = format!("{line:>6}");
         let _ = writeln!(out, "{} │ {excerpt}", paint.dim(&number));
         if mark_len > 0 {

@@ -93,7 +93,11 @@ impl Project {
         let mut names = BTreeSet::new();
         let mut take = |expr: &tradewatch_promql::Expr| {
             for info in expr.selectors() {
-                let exact = info.selector.matchers.iter().find(|m| m.name() == "__name__" && m.op() == tradewatch_tsdb::MatchOp::Equal);
+                let exact = info
+                    .selector
+                    .matchers
+                    .iter()
+                    .find(|m| m.name() == "__name__" && m.op() == tradewatch_tsdb::MatchOp::Equal);
                 names.extend(exact.map(|matcher| matcher.value().to_owned()));
             }
         };
@@ -140,7 +144,17 @@ pub fn check(project: &Project, mut world: World, options: &Options) -> Report {
         }
     }
     for (document, rule, site, value, facts) in &looked {
-        let look = look::alert::Look { document, rule, site, value, facts, world: &world, project, options, watch: &watch };
+        let look = look::alert::Look {
+            document,
+            rule,
+            site,
+            value,
+            facts,
+            world: &world,
+            project,
+            options,
+            watch: &watch,
+        };
         findings.extend(look.findings());
     }
     findings.extend(look::alert::doubled(project));
@@ -152,7 +166,13 @@ pub fn check(project: &Project, mut world: World, options: &Options) -> Report {
     findings.retain(|finding| !options.context.contains(&finding.place.file));
     finish(&mut findings);
     suppress::apply(project, options, &mut findings);
-    Report { findings, rules, panels, files: project.documents.len() - options.context.len(), knowledge: world.sources().to_vec() }
+    Report {
+        findings,
+        rules,
+        panels,
+        files: project.documents.len() - options.context.len(),
+        knowledge: world.sources().to_vec(),
+    }
 }
 
 /// What is wrong with the files themselves.
@@ -161,7 +181,8 @@ fn problems(project: &Project) -> Vec<Finding> {
     for document in &project.documents {
         for problem in &document.problems {
             let place = document.place_at(problem.line, problem.column, 0, "");
-            let (id, severity) = if problem.warning { ("TW002", Severity::Warning) } else { ("TW001", Severity::Error) };
+            let (id, severity) =
+                if problem.warning { ("TW002", Severity::Warning) } else { ("TW001", Severity::Error) };
             let (message, fix) = (problem.message.clone(), problem.fix.clone());
             out.push(Finding { id, severity, message, why: String::new(), fix, place, suppressed: None });
         }
@@ -189,7 +210,10 @@ fn record(project: &Project, world: &mut World) {
                 .and_modify(|(known, _)| *known = known.or(&abs))
                 .or_insert((abs, interval));
         }
-        let known = made.keys().map(|name| world.find(name).iter().map(|s| s.abs.clone()).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let known = made
+            .keys()
+            .map(|name| world.find(name).iter().map(|s| s.abs.clone()).collect::<Vec<_>>())
+            .collect::<Vec<_>>();
         let same = made.values().zip(&known).all(|((abs, _), known)| known.first() == Some(abs));
         for (name, (abs, interval)) in made {
             world.add_recorded(&name, abs, interval);
@@ -232,7 +256,15 @@ fn dashboards(
                     Err(error) => {
                         let place = site.place(error.span());
                         let message = format!("the query cannot be parsed: {}", error.message());
-                        findings.push(Finding { id: "TW001", severity: Severity::Error, message, why: String::new(), fix: String::new(), place, suppressed: None });
+                        findings.push(Finding {
+                            id: "TW001",
+                            severity: Severity::Error,
+                            message,
+                            why: String::new(),
+                            fix: String::new(),
+                            place,
+                            suppressed: None,
+                        });
                     }
                 }
             }

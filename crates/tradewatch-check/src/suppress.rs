@@ -36,14 +36,18 @@ impl Ignore {
                 continue;
             }
             let place = format!("{path}:{}:1", at + 1);
-            let (what, reason) = line.split_once('#').map_or((line, ""), |(what, reason)| (what.trim(), reason.trim()));
+            let (what, reason) =
+                line.split_once('#').map_or((line, ""), |(what, reason)| (what.trim(), reason.trim()));
             if reason.is_empty() {
                 return Err(format!("{place}: {line:?} gives no reason; write one behind a #"));
             }
             let mut parts = what.splitn(3, char::is_whitespace);
-            let (id, file, about) = (parts.next().unwrap_or(""), parts.next().unwrap_or("*"), parts.next().unwrap_or(""));
+            let (id, file, about) =
+                (parts.next().unwrap_or(""), parts.next().unwrap_or("*"), parts.next().unwrap_or(""));
             if !is_id(id) {
-                return Err(format!("{place}: {id:?} is no check; write for example TW030 dashboards/old.json # why"));
+                return Err(format!(
+                    "{place}: {id:?} is no check; write for example TW030 dashboards/old.json # why"
+                ));
             }
             ignores.push(Ignore {
                 id: id.to_owned(),
@@ -57,7 +61,9 @@ impl Ignore {
 
     fn covers(&self, finding: &Finding) -> bool {
         let path = self.path == "*" || finding.place.file.ends_with(&self.path);
-        let about = self.about.is_empty() || finding.place.object.contains(&self.about) || finding.message.contains(&self.about);
+        let about = self.about.is_empty()
+            || finding.place.object.contains(&self.about)
+            || finding.message.contains(&self.about);
         self.id == finding.id && path && about
     }
 }
@@ -101,7 +107,15 @@ pub fn apply(project: &Project, options: &Options, findings: &mut Vec<Finding>) 
                 let what = if mark.ids.is_empty() { "no check" } else { "no reason" };
                 let message = format!("a suppression with {what} has no effect");
                 let fix = format!("write  {MARK} TW021 why this is right here");
-                unreasoned.push(Finding { id: "TW039", severity: Severity::Warning, message, why: String::new(), fix, place, suppressed: None });
+                unreasoned.push(Finding {
+                    id: "TW039",
+                    severity: Severity::Warning,
+                    message,
+                    why: String::new(),
+                    fix,
+                    place,
+                    suppressed: None,
+                });
                 continue;
             }
             for finding in findings.iter_mut() {
@@ -171,7 +185,10 @@ fn dashboard_marks(document: &Document) -> Vec<Mark> {
     for panel in &dashboard.panels {
         let Some(description) = get(&panel.node, "description") else { continue };
         let from = panel.node.line;
-        let end = document.text.get(panel.node.bytes.0..panel.node.bytes.1).map_or(0, |text| text.matches('\n').count());
+        let end = document
+            .text
+            .get(panel.node.bytes.0..panel.node.bytes.1)
+            .map_or(0, |text| text.matches('\n').count());
         push_marks(description, from, from + end, &mut marks);
     }
     if let Ok(root) = crate::read::json::parse(&document.text)

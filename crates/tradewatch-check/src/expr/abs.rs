@@ -77,7 +77,9 @@ impl LabelSet {
         let mut known = BTreeMap::new();
         for name in self.known.keys().chain(other.known.keys()) {
             let label = match (self.known.get(name), other.known.get(name)) {
-                (Some(a), Some(b)) => Label { values: join(&a.values, &b.values), always: a.always && b.always },
+                (Some(a), Some(b)) => {
+                    Label { values: join(&a.values, &b.values), always: a.always && b.always }
+                }
                 (Some(one), None) | (None, Some(one)) => Label { values: one.values.clone(), always: false },
                 (None, None) => continue,
             };
@@ -252,6 +254,10 @@ pub struct Abs {
     pub words: BTreeSet<String>,
     /// Its series come into being with their first event.
     pub lazy: bool,
+    /// Its samples are numbers for sure, not native histograms.
+    pub plain: bool,
+    /// What a value without a known unit was multiplied by.
+    pub factor: f64,
 }
 
 impl Default for Abs {
@@ -272,6 +278,8 @@ impl Default for Abs {
             flipped: false,
             words: BTreeSet::new(),
             lazy: false,
+            plain: false,
+            factor: 1.0,
         }
     }
 }
@@ -314,21 +322,35 @@ impl Abs {
         let main = if self.meaning == Meaning::Constant { other } else { self };
         let second = if self.meaning == Meaning::Constant { self } else { other };
         Abs {
-            meaning: if same || second.meaning == Meaning::Constant { main.meaning } else { Meaning::Unknown },
+            meaning: if same || second.meaning == Meaning::Constant {
+                main.meaning
+            } else {
+                Meaning::Unknown
+            },
             labels: self.labels.union(&other.labels),
-            unit: if self.unit == other.unit || second.meaning == Meaning::Constant { main.unit } else { Unit::Unknown },
+            unit: if self.unit == other.unit || second.meaning == Meaning::Constant {
+                main.unit
+            } else {
+                Unit::Unknown
+            },
             low: self.low.min(other.low),
             high: self.high.max(other.high),
             constant: None,
             families: self.families.union(&other.families).cloned().collect(),
             part: main.part,
-            edges: if self.edges == other.edges || second.edges.is_empty() { main.edges.clone() } else { Vec::new() },
+            edges: if self.edges == other.edges || second.edges.is_empty() {
+                main.edges.clone()
+            } else {
+                Vec::new()
+            },
             aggregated: self.aggregated || other.aggregated,
             tainted: self.tainted || other.tainted,
             window_ms: main.window_ms,
             flipped: main.flipped,
             words: self.words.union(&other.words).cloned().collect(),
             lazy: self.lazy && other.lazy,
+            plain: self.plain && other.plain,
+            factor: main.factor,
         }
     }
 
@@ -353,8 +375,13 @@ impl Abs {
             meaning,
             low: a.min(b),
             high: a.max(b),
-            edges: if factor > 0.0 { self.edges.iter().map(|edge| edge * factor).collect() } else { Vec::new() },
+            edges: if factor > 0.0 {
+                self.edges.iter().map(|edge| edge * factor).collect()
+            } else {
+                Vec::new()
+            },
             flipped: self.flipped ^ (factor < 0.0),
+            factor: self.factor * factor,
             ..self.clone()
         }
     }

@@ -6,9 +6,9 @@ use tradewatch_promql::ast::{Binary, BinaryOp, Cardinality, Matching};
 use tradewatch_promql::{Expr, ExprKind, Span, ValueType};
 use tradewatch_tsdb::Matcher;
 
+use super::Interpreter;
 use super::abs::{Abs, Label, LabelSet, Meaning, Unit, Values};
 use super::calls::is_mean;
-use super::Interpreter;
 use crate::finding::Severity;
 
 impl Interpreter<'_> {
@@ -23,13 +23,17 @@ impl Interpreter<'_> {
             self.facts.defaulted = true;
         }
         let scalar = |expr: &Expr| expr.value_type() == ValueType::Scalar;
-        if let (Some(a), Some(b)) = (left.constant, right.constant) && scalar(&binary.lhs) && scalar(&binary.rhs) {
+        if let (Some(a), Some(b)) = (left.constant, right.constant)
+            && scalar(&binary.lhs)
+            && scalar(&binary.rhs)
+        {
             return fold(binary.op, a, b);
         }
         // An impossible join is said before what would be computed from it.
         let joined = match &binary.matching {
             Some(matching) if binary.op != BinaryOp::Or => {
-                self.check_self(binary, &left, &right, matching, span) && self.check_join(binary, &left, &right, matching, span)
+                self.check_self(binary, &left, &right, matching, span)
+                    && self.check_join(binary, &left, &right, matching, span)
             }
             _ => true,
         };
@@ -74,7 +78,8 @@ impl Interpreter<'_> {
                 if is_mean(left, right) {
                     return Abs { meaning: Meaning::Mean, unit: unit_of_sum(left), ..base };
                 }
-                let alike = left.meaning == right.meaning || left.unit == right.unit && left.unit != Unit::Unknown;
+                let alike =
+                    left.meaning == right.meaning || left.unit == right.unit && left.unit != Unit::Unknown;
                 if !alike {
                     return base;
                 }
@@ -84,9 +89,16 @@ impl Interpreter<'_> {
                     self.say("TW009", Severity::Warning, span, "ratio of raw counters".to_owned(), why, fix);
                 }
                 let share = is_share(&binary.lhs, &binary.rhs);
-                let high = if share { 1.0 } else { f64::INFINITY };
+                let factor = left.factor / right.factor;
+                // Orders for each position are no share of anything; what is a part of its divisor is.
+                let unit = match (share, factor) {
+                    (true, 1.0) => Unit::Ratio,
+                    (true, 100.0) => Unit::Percent,
+                    _ => Unit::Unknown,
+                };
+                let high = if share { factor } else { f64::INFINITY };
                 let low = if nonnegative { 0.0 } else { f64::NEG_INFINITY };
-                Abs { meaning: Meaning::Ratio, unit: Unit::Ratio, low, high, ..base }
+                Abs { meaning: Meaning::Ratio, unit, low, high, factor, ..base }
             }
             BinaryOp::Sub if left.meaning == Meaning::Timestamp && right.meaning == Meaning::Timestamp => {
                 Abs { meaning: Meaning::Age, unit: Unit::Seconds, labels: wider(left, right), ..base }
@@ -114,7 +126,10 @@ impl Interpreter<'_> {
         let pair = |a: Meaning, b: Meaning| {
             (left.meaning, right.meaning) == (a, b) || (left.meaning, right.meaning) == (b, a)
         };
-        if pair(Meaning::Rate, Meaning::Increase) || pair(Meaning::Rate, Meaning::Counter) || pair(Meaning::Increase, Meaning::Counter) {
+        if pair(Meaning::Rate, Meaning::Increase)
+            || pair(Meaning::Rate, Meaning::Counter)
+            || pair(Meaning::Increase, Meaning::Counter)
+        {
             let what = |abs: &Abs| match abs.meaning {
                 Meaning::Rate => "events per second",
                 Meaning::Increase => "events in the window",
@@ -122,7 +137,14 @@ impl Interpreter<'_> {
             };
             let why = format!("the left side gives {}, the right side {}", what(left), what(right));
             let fix = "take rate, or increase over the same window, on both sides".to_owned();
-            self.say("TW016", Severity::Error, span, format!("{} mixes a rate with a count", op.symbol()), why, fix);
+            self.say(
+                "TW016",
+                Severity::Error,
+                span,
+                format!("{} mixes a rate with a count", op.symbol()),
+                why,
+                fix,
+            );
             return;
         }
         let same_needed = op.is_comparison() || matches!(op, BinaryOp::Add | BinaryOp::Sub);
@@ -135,14 +157,34 @@ impl Interpreter<'_> {
                 | (Unit::Bytes, Unit::Seconds | Unit::Milliseconds)
         );
         if same_needed && clash {
-            let why = format!("the left side is in {}, the right side in {}", left.unit.as_str(), right.unit.as_str());
-            self.say("TW014", Severity::Error, span, format!("{} between different units", op.symbol()), why, "bring both to one unit".to_owned());
+            let why = format!(
+                "the left side is in {}, the right side in {}",
+                left.unit.as_str(),
+                right.unit.as_str()
+            );
+            self.say(
+                "TW014",
+                Severity::Error,
+                span,
+                format!("{} between different units", op.symbol()),
+                why,
+                "bring both to one unit".to_owned(),
+            );
         }
     }
 
     /// A series against itself. `false` if so.
-    fn check_self(&mut self, binary: &Binary, left: &Abs, right: &Abs, matching: &Matching, span: Span) -> bool {
-        if !matches!(binary.op, BinaryOp::Div | BinaryOp::Sub | BinaryOp::Mod) || matching.cardinality != Cardinality::OneToOne {
+    fn check_self(
+        &mut self,
+        binary: &Binary,
+        left: &Abs,
+        right: &Abs,
+        matching: &Matching,
+        span: Span,
+    ) -> bool {
+        if !matches!(binary.op, BinaryOp::Div | BinaryOp::Sub | BinaryOp::Mod)
+            || matching.cardinality != Cardinality::OneToOne
+        {
             return true;
         }
         let mut differing = BTreeSet::new();
@@ -155,18 +197,23 @@ impl Interpreter<'_> {
         };
         // With `on` every label that tells series apart has to be named, or others may meet.
         let whole = !matching.on && matching.labels.iter().all(|label| !left.labels.can_have(label))
-            || matching.on && left.labels.known.keys().all(|label| matching.labels.contains(label)) && !left.labels.open;
+            || matching.on
+                && left.labels.known.keys().all(|label| matching.labels.contains(label))
+                && !left.labels.open;
         if !whole || !differing.iter().all(matched) || disjoint(left, right) {
             return true;
         }
         let result = if binary.op == BinaryOp::Div { "1" } else { "0" };
         let word = if binary.op == BinaryOp::Div { "ratio divides" } else { "difference takes" };
-        let message = format!("{word} each series by itself").replace("takes each series by", "takes each series from");
+        let message =
+            format!("{word} each series by itself").replace("takes each series by", "takes each series from");
         let why = match differing.iter().next() {
             None => format!("both sides are the same: the result is always {result}"),
             Some(_) => {
                 let list = differing.iter().cloned().collect::<Vec<_>>().join(", ");
-                format!("both sides keep {{{list}}}, so every matching pair is the same series: the result is always {result}")
+                format!(
+                    "both sides keep {{{list}}}, so every matching pair is the same series: the result is always {result}"
+                )
             }
         };
         let fix = format!("sum({}) {} sum({})", strip(&binary.lhs), binary.op.symbol(), strip(&binary.rhs));
@@ -176,7 +223,14 @@ impl Interpreter<'_> {
     }
 
     /// Whether series of both sides can meet. `false` if they cannot.
-    fn check_join(&mut self, binary: &Binary, left: &Abs, right: &Abs, matching: &Matching, span: Span) -> bool {
+    fn check_join(
+        &mut self,
+        binary: &Binary,
+        left: &Abs,
+        right: &Abs,
+        matching: &Matching,
+        span: Span,
+    ) -> bool {
         let sides = [(left, right, "left", "right"), (right, left, "right", "left")];
         let compared = compared_labels(&left.labels, &right.labels, matching);
         for label in &compared {
@@ -187,7 +241,8 @@ impl Interpreter<'_> {
                         braces(&one.labels),
                         braces(&other.labels)
                     );
-                    let shared: Vec<&str> = left.labels.names().into_iter().filter(|name| right.labels.can_have(name)).collect();
+                    let shared: Vec<&str> =
+                        left.labels.names().into_iter().filter(|name| right.labels.can_have(name)).collect();
                     let fix = if shared.is_empty() {
                         "aggregate both sides, or join with on ()".to_owned()
                     } else {
@@ -209,11 +264,13 @@ impl Interpreter<'_> {
                     super::select::list(x),
                     super::select::list(y)
                 );
-                let fix = format!("leave {label} out of the match: ignoring ({label}), or aggregate both sides");
+                let fix =
+                    format!("leave {label} out of the match: ignoring ({label}), or aggregate both sides");
                 return self.never_joins(binary, span, why, fix);
             }
         }
-        self.check_many(binary, left, right, matching, span) && self.check_included(left, right, matching, span)
+        self.check_many(binary, left, right, matching, span)
+            && self.check_included(left, right, matching, span)
     }
 
     fn never_joins(&mut self, binary: &Binary, span: Span, why: String, fix: String) -> bool {
@@ -226,7 +283,14 @@ impl Interpreter<'_> {
     }
 
     /// One-to-one matching where one side surely has several series for one of the other's.
-    fn check_many(&mut self, binary: &Binary, left: &Abs, right: &Abs, matching: &Matching, span: Span) -> bool {
+    fn check_many(
+        &mut self,
+        binary: &Binary,
+        left: &Abs,
+        right: &Abs,
+        matching: &Matching,
+        span: Span,
+    ) -> bool {
         if binary.op.is_set() || matching.fill_left.is_some() || matching.fill_right.is_some() {
             return true;
         }
@@ -238,19 +302,34 @@ impl Interpreter<'_> {
         };
         for (side, name) in sides {
             let is_matched = |label: &str| matching.on == matching.labels.iter().any(|known| known == label);
-            let several = |label: &Label| label.always && label.listed().is_some_and(|values| values.len() > 1);
-            if side.labels.open || side.tainted || side.labels.known.iter().any(|(label, known)| is_matched(label) && several(known)) {
+            let several =
+                |label: &Label| label.always && label.listed().is_some_and(|values| values.len() > 1);
+            if side.labels.open
+                || side.tainted
+                || side.labels.known.iter().any(|(label, known)| is_matched(label) && several(known))
+            {
                 continue;
             }
             let many = side.labels.known.iter().find(|(label, known)| !is_matched(label) && several(known));
             let Some((label, known)) = many else { continue };
             let values = known.listed().map(super::select::list).unwrap_or_default();
-            let why = format!("the {name} side has a series for each {label} ({values}), which the match leaves out: the evaluation fails");
+            let why = format!(
+                "the {name} side has a series for each {label} ({values}), which the match leaves out: the evaluation fails"
+            );
             let fix = match matching.cardinality {
-                Cardinality::OneToOne => format!("aggregate the {name} side, or say which side has many: group_left or group_right"),
+                Cardinality::OneToOne => format!(
+                    "aggregate the {name} side, or say which side has many: group_left or group_right"
+                ),
                 _ => format!("aggregate the {name} side to the matched labels"),
             };
-            self.say("TW013", Severity::Error, span, format!("{} between sides that are not one to one", binary.op.symbol()), why, fix);
+            self.say(
+                "TW013",
+                Severity::Error,
+                span,
+                format!("{} between sides that are not one to one", binary.op.symbol()),
+                why,
+                fix,
+            );
             return false;
         }
         true
@@ -267,7 +346,14 @@ impl Interpreter<'_> {
             if !one.labels.can_have(label) {
                 let why = format!("the {name} side has {}", braces(&one.labels));
                 let at = self.find_in(span, label);
-                self.say("TW004", Severity::Error, at, format!("{label:?} is taken from a side that does not have it"), why, String::new());
+                self.say(
+                    "TW004",
+                    Severity::Error,
+                    at,
+                    format!("{label:?} is taken from a side that does not have it"),
+                    why,
+                    String::new(),
+                );
             }
         }
         true
@@ -333,8 +419,14 @@ fn unit_of_sum(sum: &Abs) -> Unit {
     }
 }
 
-/// Whether the left side is a part of the right one: the same, with more matchers.
+/// Whether the left side is a part of the right one: the same with more matchers, or one of what is added up there.
 fn is_share(left: &Expr, right: &Expr) -> bool {
+    let (left, right) = (unscaled(left), unscaled(right));
+    if let ExprKind::Binary(sum) = &right.kind
+        && matches!(sum.op, BinaryOp::Add | BinaryOp::Or)
+    {
+        return is_share(left, &sum.lhs) || is_share(left, &sum.rhs);
+    }
     let mut differing = BTreeSet::new();
     if !same_shape(left, right, &mut differing) {
         return false;
@@ -345,12 +437,26 @@ fn is_share(left: &Expr, right: &Expr) -> bool {
     })
 }
 
+/// An operand without a constant factor.
+fn unscaled(expr: &Expr) -> &Expr {
+    let expr = expr.unparen();
+    let ExprKind::Binary(binary) = &expr.kind else { return expr };
+    let number = |expr: &Expr| matches!(expr.unparen().kind, ExprKind::Number(_));
+    match binary.op {
+        BinaryOp::Mul if number(&binary.lhs) => unscaled(&binary.rhs),
+        BinaryOp::Mul | BinaryOp::Div if number(&binary.rhs) => unscaled(&binary.lhs),
+        _ => expr,
+    }
+}
+
 /// Whether two expressions differ in the matchers of their selectors only; collects the labels in which they do.
 pub fn same_shape(a: &Expr, b: &Expr, differing: &mut BTreeSet<String>) -> bool {
     let (a, b) = (a.unparen(), b.unparen());
     match (&a.kind, &b.kind) {
         (ExprKind::Vector(x), ExprKind::Vector(y)) => same_selector(x, y, differing),
-        (ExprKind::Matrix(x), ExprKind::Matrix(y)) => x.range == y.range && same_selector(&x.selector, &y.selector, differing),
+        (ExprKind::Matrix(x), ExprKind::Matrix(y)) => {
+            x.range == y.range && same_selector(&x.selector, &y.selector, differing)
+        }
         (ExprKind::Call(x), ExprKind::Call(y)) => {
             x.function == y.function
                 && x.args.len() == y.args.len()
@@ -368,7 +474,10 @@ pub fn same_shape(a: &Expr, b: &Expr, differing: &mut BTreeSet<String>) -> bool 
             x.op == y.op && same_shape(&x.lhs, &y.lhs, differing) && same_shape(&x.rhs, &y.rhs, differing)
         }
         (ExprKind::Subquery(x), ExprKind::Subquery(y)) => {
-            x.range == y.range && x.step == y.step && x.offset == y.offset && same_shape(&x.expr, &y.expr, differing)
+            x.range == y.range
+                && x.step == y.step
+                && x.offset == y.offset
+                && same_shape(&x.expr, &y.expr, differing)
         }
         (ExprKind::Unary(p, x), ExprKind::Unary(q, y)) => p == q && same_shape(x, y, differing),
         (x, y) => x == y,
@@ -410,7 +519,12 @@ fn compared_labels(left: &LabelSet, right: &LabelSet, matching: &Matching) -> BT
     if matching.on {
         return matching.labels.iter().cloned().collect();
     }
-    left.known.keys().chain(right.known.keys()).filter(|name| !matching.labels.contains(name)).cloned().collect()
+    left.known
+        .keys()
+        .chain(right.known.keys())
+        .filter(|name| !matching.labels.contains(name))
+        .cloned()
+        .collect()
 }
 
 /// The labels of the result.
@@ -427,7 +541,9 @@ fn joined_labels(left: &LabelSet, right: &LabelSet, matching: &Matching) -> Labe
     for name in &matching.include {
         match one.known.get(name) {
             Some(label) => labels.known.insert(name.clone(), label.clone()),
-            None if one.open => labels.known.insert(name.clone(), Label { values: Values::Any, always: false }),
+            None if one.open => {
+                labels.known.insert(name.clone(), Label { values: Values::Any, always: false })
+            }
             None => None,
         };
     }

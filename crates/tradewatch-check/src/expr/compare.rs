@@ -11,20 +11,35 @@ use crate::finding::Severity;
 const EDGE_NEAR: f64 = 0.1;
 
 impl Interpreter<'_> {
-    pub(super) fn comparison(&mut self, binary: &Binary, left: &Abs, right: &Abs, span: Span, joined: bool) -> Abs {
+    pub(super) fn comparison(
+        &mut self,
+        binary: &Binary,
+        left: &Abs,
+        right: &Abs,
+        span: Span,
+        joined: bool,
+    ) -> Abs {
         let (value, op, constant) = match (left.constant, right.constant) {
             (None, Some(c)) => (left, binary.op, Some(c)),
             (Some(c), None) => (right, mirrored(binary.op), Some(c)),
             _ => (left, binary.op, None),
         };
         if let Some(constant) = constant {
-            let judged = value.tainted || !joined || self.judge(value, op, constant, binary.return_bool, span);
+            let judged =
+                value.tainted || !joined || self.judge(value, op, constant, binary.return_bool, span);
             self.facts.comparisons.push(Comparison { span, op, constant, value: value.clone(), judged });
         } else if joined {
             self.check_mixed(binary.op, left, right, span);
         }
         if binary.return_bool {
-            return Abs { meaning: Meaning::Gauge, unit: Unit::Bool, low: 0.0, high: 1.0, edges: Vec::new(), ..value.clone() };
+            return Abs {
+                meaning: Meaning::Gauge,
+                unit: Unit::Bool,
+                low: 0.0,
+                high: 1.0,
+                edges: Vec::new(),
+                ..value.clone()
+            };
         }
         let Some(c) = constant else { return value.clone() };
         let (low, high) = match op {
@@ -38,7 +53,9 @@ impl Interpreter<'_> {
 
     /// Says what is wrong with comparing `value` with `c`; `true` if something is.
     fn judge(&mut self, value: &Abs, op: BinaryOp, c: f64, as_bool: bool, span: Span) -> bool {
-        self.judge_range(value, op, c, as_bool, span) || self.judge_edges(value, c, span, "threshold") || self.judge_unit(value, op, c, span)
+        self.judge_range(value, op, c, as_bool, span)
+            || self.judge_edges(value, c, span, "threshold")
+            || self.judge_unit(value, op, c, span)
     }
 
     fn judge_range(&mut self, value: &Abs, op: BinaryOp, c: f64, as_bool: bool, span: Span) -> bool {
@@ -74,17 +91,39 @@ impl Interpreter<'_> {
                     "use absent(…), or compare a sum: sum(up) == 0".to_owned(),
                 )
             } else if value.unit == Unit::Ratio && c > 1.0 {
-                (format!("the value is a ratio, {bounds}"), format!("write {} for {shown} %", format_float(c / 100.0)))
+                (
+                    format!("the value is a ratio, {bounds}"),
+                    format!("write {} for {shown} %", format_float(c / 100.0)),
+                )
             } else {
                 (format!("the value is always {bounds}"), String::new())
             };
-            self.say("TW014", Severity::Error, span, format!("{} {shown} can never be true", op.symbol()), why, fix);
+            self.say(
+                "TW014",
+                Severity::Error,
+                span,
+                format!("{} {shown} can never be true", op.symbol()),
+                why,
+                fix,
+            );
             return true;
         }
-        if always && !as_bool && !(value.meaning == Meaning::Tally && low >= 1.0) && value.meaning != Meaning::Info && value.meaning != Meaning::Constant {
+        if always
+            && !as_bool
+            && !(value.meaning == Meaning::Tally && low >= 1.0)
+            && value.meaning != Meaning::Info
+            && value.meaning != Meaning::Constant
+        {
             let why = format!("the value is always {bounds}: this holds whenever there is data");
             let fix = if op == BinaryOp::Gte && c == 0.0 { "write > 0".to_owned() } else { String::new() };
-            self.say("TW018", Severity::Error, span, format!("{} {shown} is always true", op.symbol()), why, fix);
+            self.say(
+                "TW018",
+                Severity::Error,
+                span,
+                format!("{} {shown} is always true", op.symbol()),
+                why,
+                fix,
+            );
             return true;
         }
         false
@@ -100,21 +139,34 @@ impl Interpreter<'_> {
     fn judge_unit(&mut self, value: &Abs, op: BinaryOp, c: f64, span: Span) -> bool {
         let shown = format_float(c);
         let problem = match value.unit {
-            Unit::Ratio if c > 1.0 && c <= 100.0 && value.meaning != Meaning::Rate && value.meaning != Meaning::Unknown => Some((
-                format!("a ratio compared with {shown}"),
-                "the value is a share of 1, where 0.1 is 10 %".to_owned(),
-                format!("write {}, or multiply by 100", format_float(c / 100.0)),
-            )),
+            Unit::Ratio
+                if c > 1.0
+                    && c <= 100.0
+                    && value.meaning != Meaning::Rate
+                    && value.meaning != Meaning::Unknown =>
+            {
+                Some((
+                    format!("a ratio compared with {shown}"),
+                    "the value is a share of 1, where 0.1 is 10 %".to_owned(),
+                    format!("write {}, or multiply by 100", format_float(c / 100.0)),
+                ))
+            }
             Unit::Percent if c > 0.0 && c < 1.0 && matches!(op, BinaryOp::Lss | BinaryOp::Lte) => Some((
                 format!("percent compared with {shown}"),
                 "the value is a share of 100".to_owned(),
                 format!("write {}", format_float(c * 100.0)),
             )),
-            _ if value.meaning == Meaning::Timestamp && value.labels != Default::default() && (0.0..1e8).contains(&c) && c > 0.0 => Some((
-                format!("a point in time compared with {shown}"),
-                "the value is in seconds since 1970, about 1.8 thousand million now".to_owned(),
-                "compare its age: time() - …".to_owned(),
-            )),
+            _ if value.meaning == Meaning::Timestamp
+                && value.labels != Default::default()
+                && (0.0..1e8).contains(&c)
+                && c > 0.0 =>
+            {
+                Some((
+                    format!("a point in time compared with {shown}"),
+                    "the value is in seconds since 1970, about 1.8 thousand million now".to_owned(),
+                    "compare its age: time() - …".to_owned(),
+                ))
+            }
             _ => None,
         };
         let Some((message, why, fix)) = problem else { return false };

@@ -17,9 +17,9 @@ use tradewatch_promql::{Expr, ExprKind, Span};
 
 use crate::finding::{Finding, Severity};
 use crate::world::World;
-pub use compare::edge_problem;
-pub use binary::same_shape;
 use abs::{Abs, Label, LabelSet, Meaning, Unit, Values};
+pub use binary::same_shape;
+pub use compare::edge_problem;
 use site::{Role, Site};
 
 /// Operators in one expression beyond which it is not followed.
@@ -96,9 +96,18 @@ impl<'a> Interpreter<'a> {
     }
 
     /// Says that something is wrong.
-    fn say(&mut self, id: &'static str, severity: Severity, span: Span, message: String, why: String, fix: String) {
+    fn say(
+        &mut self,
+        id: &'static str,
+        severity: Severity,
+        span: Span,
+        message: String,
+        why: String,
+        fix: String,
+    ) {
         let place = self.site.place(span);
-        let same = |finding: &Finding| finding.id == id && finding.place == place && finding.message == message;
+        let same =
+            |finding: &Finding| finding.id == id && finding.place == place && finding.message == message;
         if !self.findings.iter().any(same) {
             self.findings.push(Finding { id, severity, message, why, fix, place, suppressed: None });
         }
@@ -162,18 +171,38 @@ impl<'a> Interpreter<'a> {
                 };
                 let unit = if value.unit == Unit::Bool { Unit::Count } else { value.unit };
                 let low = if value.low >= 0.0 { value.low } else { f64::NEG_INFINITY };
-                Abs { meaning, unit, low, high: if value.high <= 0.0 { value.high } else { f64::INFINITY }, edges: keep_edges(&base), ..base }
+                Abs {
+                    meaning,
+                    unit,
+                    low,
+                    high: if value.high <= 0.0 { value.high } else { f64::INFINITY },
+                    edges: keep_edges(&base),
+                    ..base
+                }
             }
             Count | Group | CountValues => {
                 let mut labels = base.labels.clone();
-                if aggregate.op == CountValues && let Some(Expr { kind: ExprKind::String(name), .. }) = &aggregate.param {
+                if aggregate.op == CountValues
+                    && let Some(Expr { kind: ExprKind::String(name), .. }) = &aggregate.param
+                {
                     labels.known.insert(name.clone(), Label::any());
                 }
                 let high = if aggregate.op == Group { 1.0 } else { f64::INFINITY };
-                Abs { meaning: Meaning::Tally, unit: Unit::Count, labels, low: 1.0, high, edges: Vec::new(), constant: None, ..base }
+                Abs {
+                    meaning: Meaning::Tally,
+                    unit: Unit::Count,
+                    labels,
+                    low: 1.0,
+                    high,
+                    edges: Vec::new(),
+                    constant: None,
+                    ..base
+                }
             }
             Stddev | Stdvar => Abs { low: 0.0, ..base.blurred() },
-            Avg | Min | Max | Quantile | Topk | Bottomk | Limitk | LimitRatio => Abs { constant: None, ..base },
+            Avg | Min | Max | Quantile | Topk | Bottomk | Limitk | LimitRatio => {
+                Abs { constant: None, ..base }
+            }
         }
     }
 
@@ -191,16 +220,34 @@ impl<'a> Interpreter<'a> {
         let all = absent.len() == aggregate.grouping.len();
         let list = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" and ");
         let names = value.labels.names();
-        let has = if names.is_empty() { "no labels at all".to_owned() } else { format!("only {}", names.join(", ")) };
+        let has = if names.is_empty() {
+            "no labels at all".to_owned()
+        } else {
+            format!("only {}", names.join(", "))
+        };
         let severity = if all || self.site.role == Role::Alert { Severity::Error } else { Severity::Warning };
         let why = format!(
             "what is grouped has {has}: {}",
-            if all { "the answer is one series without labels" } else { "the grouping by it changes nothing" }
+            if all {
+                "the answer is one series without labels"
+            } else {
+                "the grouping by it changes nothing"
+            }
         );
         let near = tradewatch_catalog::nearest(first, names.iter().copied());
-        let fix = near.map_or_else(|| "group by a label that exists, or leave it out".to_owned(), |near| format!("did you mean {near}?"));
+        let fix = near.map_or_else(
+            || "group by a label that exists, or leave it out".to_owned(),
+            |near| format!("did you mean {near}?"),
+        );
         let at = self.find_in(span, first);
-        self.say("TW004", severity, at, format!("no series has the label {list} that this groups by"), why, fix);
+        self.say(
+            "TW004",
+            severity,
+            at,
+            format!("no series has the label {list} that this groups by"),
+            why,
+            fix,
+        );
     }
 
     fn check_aggregated(
@@ -215,22 +262,44 @@ impl<'a> Interpreter<'a> {
             return;
         }
         let op = aggregate.op.name();
-        if matches!(aggregate.op, Avg | Sum | Stddev) && matches!(value.meaning, Meaning::Quantile | Meaning::SummaryQuantile) {
+        if matches!(aggregate.op, Avg | Sum | Stddev)
+            && matches!(value.meaning, Meaning::Quantile | Meaning::SummaryQuantile)
+        {
             let why = "a quantile says nothing about how many observations lie behind it, so quantiles cannot be averaged or added: \
                        the result is the quantile of nothing"
                 .to_owned();
             let fix = match value.meaning {
-                Meaning::Quantile => "add the buckets first: histogram_quantile(q, sum by (le) (rate(…_bucket[5m])))",
+                Meaning::Quantile => {
+                    "add the buckets first: histogram_quantile(q, sum by (le) (rate(…_bucket[5m])))"
+                }
                 _ => "use a histogram, whose buckets can be added, or take max instead",
             };
             self.say("TW010", Severity::Error, span, format!("{op} of quantiles"), why, fix.to_owned());
         }
         let buckets = matches!(value.meaning, Meaning::Bucket | Meaning::BucketRate);
-        let pinned = value.labels.known.get("le").is_some_and(|le| matches!(&le.values, Values::Closed(v) if v.len() == 1));
-        if buckets && !self.quantile && aggregate.op == Sum && !labels.can_have("le") && value.labels.can_have("le") && !pinned {
-            let why = "buckets are cumulative: each observation is counted once in every bucket above it".to_owned();
+        let pinned = value
+            .labels
+            .known
+            .get("le")
+            .is_some_and(|le| matches!(&le.values, Values::Closed(v) if v.len() == 1));
+        if buckets
+            && !self.quantile
+            && aggregate.op == Sum
+            && !labels.can_have("le")
+            && value.labels.can_have("le")
+            && !pinned
+        {
+            let why = "buckets are cumulative: each observation is counted once in every bucket above it"
+                .to_owned();
             let fix = "count observations with the _count series, or keep le".to_owned();
-            self.say("TW008", Severity::Warning, span, "sum over all buckets without le".to_owned(), why, fix);
+            self.say(
+                "TW008",
+                Severity::Warning,
+                span,
+                "sum over all buckets without le".to_owned(),
+                why,
+                fix,
+            );
         }
     }
 
@@ -249,7 +318,11 @@ impl<'a> Interpreter<'a> {
 
     fn quantile_out_of_range(&mut self, q: f64, span: Span) {
         let why = "a quantile is a share of 1: below 0 the answer is -Inf, above 1 it is +Inf".to_owned();
-        let fix = if q > 1.0 && q <= 100.0 { format!("write {}", q / 100.0) } else { "write a number from 0 to 1".to_owned() };
+        let fix = if q > 1.0 && q <= 100.0 {
+            format!("write {}", q / 100.0)
+        } else {
+            "write a number from 0 to 1".to_owned()
+        };
         self.say("TW014", Severity::Error, span, format!("quantile {q} is outside 0 to 1"), why, fix);
     }
 }

@@ -6,9 +6,9 @@ use tradewatch_promql::Span;
 use tradewatch_promql::ast::VectorSelector;
 use tradewatch_tsdb::{MatchOp, Matcher};
 
-use super::abs::{Abs, Label, Meaning, Values};
-use super::site::{VARIABLE, VARIABLE_NAME};
 use super::Interpreter;
+use super::abs::{Abs, Label, LabelSet, Meaning, Values};
+use super::site::{VARIABLE, VARIABLE_NAME};
 use crate::finding::Severity;
 use crate::world::Series;
 
@@ -25,11 +25,15 @@ impl Interpreter<'_> {
     pub(super) fn select(&mut self, selector: &VectorSelector, span: Span) -> Abs {
         let (names, others): (Vec<&Matcher>, Vec<&Matcher>) =
             selector.matchers.iter().partition(|matcher| matcher.name() == "__name__");
-        let variable = |text: &str| text.contains(VARIABLE) || text == VARIABLE_NAME || text.contains(VARIABLE_NAME);
+        let variable =
+            |text: &str| text.contains(VARIABLE) || text == VARIABLE_NAME || text.contains(VARIABLE_NAME);
         if names.iter().any(|matcher| variable(matcher.value())) {
             return Abs::default();
         }
-        let exact = names.iter().find(|matcher| matcher.op() == MatchOp::Equal).map(|matcher| matcher.value().to_owned());
+        let exact = names
+            .iter()
+            .find(|matcher| matcher.op() == MatchOp::Equal)
+            .map(|matcher| matcher.value().to_owned());
         let wanted: Vec<String> = match &exact {
             Some(name) => vec![name.clone()],
             None if names.is_empty() => return self.nameless(&others),
@@ -63,7 +67,8 @@ impl Interpreter<'_> {
         }
         if let Some(found) = &result {
             self.watch(&wanted, found);
-            if others.iter().any(|matcher| matcher.name() == "mic") || found.labels.known.contains_key("mic") {
+            if others.iter().any(|matcher| matcher.name() == "mic") || found.labels.known.contains_key("mic")
+            {
                 self.facts.calendar = true;
             }
         }
@@ -100,7 +105,9 @@ impl Interpreter<'_> {
         let message = format!("raw histogram: no series is called {name}");
         let why = "a histogram is exposed as its _bucket, _sum and _count series; its bare name selects nothing, so this has no data"
             .to_owned();
-        let fix = format!("histogram_quantile(0.95, sum by (le) (rate({name}_bucket[5m]))), or rate({name}_sum[5m]) / rate({name}_count[5m]) for the mean");
+        let fix = format!(
+            "histogram_quantile(0.95, sum by (le) (rate({name}_bucket[5m]))), or rate({name}_sum[5m]) / rate({name}_count[5m]) for the mean"
+        );
         self.say("TW007", Severity::Error, span, message, why, fix);
         Abs::tainted()
     }
@@ -121,7 +128,8 @@ impl Interpreter<'_> {
         }
         let at = self.find_in(span, name);
         let message = format!("nothing emits {name}");
-        let (mut why, mut fix) = ("no series of this name can exist, so this selects nothing, ever".to_owned(), String::new());
+        let (mut why, mut fix) =
+            ("no series of this name can exist, so this selects nothing, ever".to_owned(), String::new());
         if let Some(near) = self.world.suggest(name) {
             fix = format!("did you mean {near}?");
         }
@@ -143,29 +151,53 @@ impl Interpreter<'_> {
             let matcher = matchers[*at];
             let label = matcher.name();
             let place = self.find_in(span, label);
-            let place = Span::new(place.start as usize, (span.end as usize).min(place.end as usize + matcher.op().as_str().len() + matcher.value().len() + 2));
+            let place = Span::new(
+                place.start as usize,
+                (span.end as usize)
+                    .min(place.end as usize + matcher.op().as_str().len() + matcher.value().len() + 2),
+            );
             match reason {
                 Refusal::NoLabel(_) => {
                     let names = abs.labels.names();
-                    let has = if names.is_empty() { "it has no labels".to_owned() } else { format!("its labels are {}", names.join(", ")) };
+                    let has = if names.is_empty() {
+                        "it has no labels".to_owned()
+                    } else {
+                        format!("its labels are {}", names.join(", "))
+                    };
                     let why = format!("{has}; {matcher} matches none of its series");
                     let near = tradewatch_catalog::nearest(label, names.iter().copied());
                     let fix = near.map(|near| format!("did you mean {near}?")).unwrap_or_default();
-                    self.say("TW004", Severity::Error, place, format!("{name} has no label {label:?}"), why, fix);
+                    self.say(
+                        "TW004",
+                        Severity::Error,
+                        place,
+                        format!("{name} has no label {label:?}"),
+                        why,
+                        fix,
+                    );
                 }
                 Refusal::NoValue(_) => {
                     let known = abs.labels.known.get(label).and_then(Label::listed);
                     let (message, why, near) = match known {
                         Some(values) => {
                             let all = refused_values(&refused, label, values);
-                            let near = tradewatch_catalog::nearest(matcher.value(), all.iter().map(String::as_str));
+                            let near =
+                                tradewatch_catalog::nearest(matcher.value(), all.iter().map(String::as_str));
                             let near = near.map(str::to_owned);
                             let listed = list(&all);
-                            (format!("no series of {name} has {matcher}"), format!("the values of {label} are {listed}"), near)
+                            (
+                                format!("no series of {name} has {matcher}"),
+                                format!("the values of {label} are {listed}"),
+                                near,
+                            )
                         }
                         None => {
                             let edges = abs.edges.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
-                            (format!("{name} has no bucket {matcher}"), format!("its edges are {edges}, +Inf"), None)
+                            (
+                                format!("{name} has no bucket {matcher}"),
+                                format!("its edges are {edges}, +Inf"),
+                                None,
+                            )
                         }
                     };
                     let fix = near.map(|near| format!("did you mean {near:?}?")).unwrap_or_default();
@@ -173,13 +205,18 @@ impl Interpreter<'_> {
                 }
             }
         }
-        Abs { tainted: true, labels: narrowed(&abs, matchers), ..abs }
+        // What the selector would have given is anybody's guess: only what an aggregation keeps is known after this.
+        let labels = LabelSet { open: true, ..narrowed(&abs, matchers) };
+        Abs { tainted: true, labels, ..abs }
     }
 
     /// A value that no series has today, where others may come: told, but no error.
     fn unseen(&mut self, found: &Abs, candidates: &[&Series], matchers: &[&Matcher], span: Span) {
         for matcher in matchers {
-            if matcher.op() != MatchOp::Equal || matcher.value().is_empty() || matcher.value().contains(VARIABLE) {
+            if matcher.op() != MatchOp::Equal
+                || matcher.value().is_empty()
+                || matcher.value().contains(VARIABLE)
+            {
                 continue;
             }
             let mut seen: BTreeSet<&String> = BTreeSet::new();
@@ -205,7 +242,11 @@ impl Interpreter<'_> {
     }
 }
 
-fn refused_values(refused: &[(Vec<Refusal>, Series)], label: &str, first: &BTreeSet<String>) -> BTreeSet<String> {
+fn refused_values(
+    refused: &[(Vec<Refusal>, Series)],
+    label: &str,
+    first: &BTreeSet<String>,
+) -> BTreeSet<String> {
     let mut all = first.clone();
     for (_, series) in refused {
         all.extend(series.abs.labels.known.get(label).and_then(Label::listed).into_iter().flatten().cloned());
@@ -259,7 +300,7 @@ fn has_edge(edges: &[f64], matcher: &Matcher) -> bool {
 }
 
 /// The labels after the matchers have had their say.
-fn narrowed(abs: &Abs, matchers: &[&Matcher]) -> super::abs::LabelSet {
+fn narrowed(abs: &Abs, matchers: &[&Matcher]) -> LabelSet {
     let mut labels = abs.labels.clone();
     for matcher in matchers {
         let name = matcher.name();

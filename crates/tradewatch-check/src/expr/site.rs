@@ -184,7 +184,10 @@ mod tests {
             ("rate(x[$__rate_interval])", "rate(x[5m])"),
             ("rate(x[${window}m] offset $ago)", "rate(x[5m] offset 5m)"),
             ("sum by ($by) (x{a=~\"$a|^b$\"})", "sum by (tw_variable) (x{a=~\"\u{e000}|^b$\"})"),
-            ("label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")", "label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")"),
+            (
+                "label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")",
+                "label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\")",
+            ),
             ("x * $__interval_ms", "x * 300"),
             ("x{a=\"[[b]]\"}", "x{a=\"\u{e000}\"}"),
         ] {

@@ -29,7 +29,8 @@ pub type Judged = BTreeMap<String, Option<Bad>>;
 pub fn learn(judged: &mut Judged, comparisons: &[Comparison]) {
     for comparison in comparisons {
         let value = &comparison.value;
-        let plain = matches!(value.meaning, Meaning::Gauge | Meaning::Age | Meaning::Timestamp | Meaning::Quantile);
+        let plain =
+            matches!(value.meaning, Meaning::Gauge | Meaning::Age | Meaning::Timestamp | Meaning::Quantile);
         let [family] = value.families.iter().collect::<Vec<_>>()[..] else { continue };
         if !plain || comparison.judged || value.flipped {
             continue;
@@ -38,7 +39,11 @@ pub fn learn(judged: &mut Judged, comparisons: &[Comparison]) {
             BinaryOp::Gtr | BinaryOp::Gte => Bad::High,
             BinaryOp::Lss | BinaryOp::Lte => Bad::Low,
             BinaryOp::Eq if value.unit == Unit::Bool => {
-                if comparison.constant == 0.0 { Bad::Low } else { Bad::High }
+                if comparison.constant == 0.0 {
+                    Bad::Low
+                } else {
+                    Bad::High
+                }
             }
             _ => continue,
         };
@@ -52,11 +57,33 @@ pub fn learn(judged: &mut Judged, comparisons: &[Comparison]) {
 
 /// Words of names whose large values are bad, and those whose small ones are.
 const BAD_HIGH: &[&str] = &[
-    "age", "breaches", "corruptions", "delay", "drawdown", "drift", "dropped", "duration", "error", "errors", "failed",
-    "failure", "failures", "gaps", "lag", "latency", "mismatches", "rejected", "rejections", "retries", "slippage",
-    "staleness", "timeouts", "violations",
+    "age",
+    "breaches",
+    "corruptions",
+    "delay",
+    "drawdown",
+    "drift",
+    "dropped",
+    "duration",
+    "error",
+    "errors",
+    "failed",
+    "failure",
+    "failures",
+    "gaps",
+    "lag",
+    "latency",
+    "mismatches",
+    "rejected",
+    "rejections",
+    "retries",
+    "slippage",
+    "staleness",
+    "timeouts",
+    "violations",
 ];
-const BAD_LOW: &[&str] = &["accuracy", "availability", "completeness", "coverage", "healthy", "hit", "success", "uptime"];
+const BAD_LOW: &[&str] =
+    &["accuracy", "availability", "completeness", "coverage", "healthy", "hit", "success", "uptime"];
 
 fn direction(value: &Abs, judged: &Judged) -> Option<Bad> {
     let flip = |bad: Bad| match (bad, value.flipped) {
@@ -93,7 +120,13 @@ fn mood(colour: &str) -> i8 {
     let hex = |hex: &str| colour.starts_with(hex);
     if colour.contains("green") || hex("#299c46") || hex("#73bf69") || hex("#56a64b") || hex("#37872d") {
         1
-    } else if colour.contains("red") || hex("#d44a3a") || hex("#f2495c") || hex("#e02f44") || hex("#c4162a") || hex("#bf1b00") {
+    } else if colour.contains("red")
+        || hex("#d44a3a")
+        || hex("#f2495c")
+        || hex("#e02f44")
+        || hex("#c4162a")
+        || hex("#bf1b00")
+    {
         -1
     } else {
         0
@@ -128,12 +161,20 @@ pub fn object(panel: &Panel) -> String {
     format!("panel {:?}", if panel.title.is_empty() { "(untitled)" } else { &panel.title })
 }
 
-fn finding(id: &'static str, severity: Severity, place: crate::finding::Place, message: String, why: &str, fix: String) -> Finding {
+fn finding(
+    id: &'static str,
+    severity: Severity,
+    place: crate::finding::Place,
+    message: String,
+    why: &str,
+    fix: String,
+) -> Finding {
     Finding { id, severity, message, why: why.to_owned(), fix, place, suppressed: None }
 }
 
 fn units(document: &Document, panel: &Panel, shown: &[Shown<'_>], object: &str, out: &mut Vec<Finding>) {
-    let numeric = ["stat", "gauge", "timeseries", "graph", "bargauge", "singlestat", "barchart"].contains(&panel.kind.as_str());
+    let numeric = ["stat", "gauge", "timeseries", "graph", "bargauge", "singlestat", "barchart"]
+        .contains(&panel.kind.as_str());
     if !numeric || shown.is_empty() {
         return;
     }
@@ -162,8 +203,16 @@ fn units(document: &Document, panel: &Panel, shown: &[Shown<'_>], object: &str, 
         if clash && !(one.value.meaning == Meaning::Rate && one.value.unit == Unit::Ratio) {
             let place = document.place(node, object);
             let why = format!("the query gives {}", one.value.unit.as_str());
-            let fix = grafana_unit(&one.value).map(|unit| format!("set the unit {unit:?}")).unwrap_or_default();
-            out.push(finding("TW031", Severity::Error, place, format!("the unit {unit:?} is not that of the query"), &why, fix));
+            let fix =
+                grafana_unit(&one.value).map(|unit| format!("set the unit {unit:?}")).unwrap_or_default();
+            out.push(finding(
+                "TW031",
+                Severity::Error,
+                place,
+                format!("the unit {unit:?} is not that of the query"),
+                &why,
+                fix,
+            ));
             return;
         }
     }
@@ -197,7 +246,14 @@ fn thresholds(
     }
     if steps.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
         let why = "each step begins above the one before it";
-        out.push(finding("TW029", Severity::Error, document.place(&last.2, object), "thresholds do not ascend".to_owned(), why, "sort the steps".to_owned()));
+        out.push(finding(
+            "TW029",
+            Severity::Error,
+            document.place(&last.2, object),
+            "thresholds do not ascend".to_owned(),
+            why,
+            "sort the steps".to_owned(),
+        ));
         return;
     }
     let painted = match (mood(&first.1), mood(&last.1)) {
@@ -216,26 +272,52 @@ fn thresholds(
                 format!("small values are bad here, and are painted {colour}")
             };
             let place = document.place(&last.2, object);
-            out.push(finding("TW029", Severity::Error, place, format!("colours are inverted: {bad} values are bad"), &why, "exchange the colours".to_owned()));
+            out.push(finding(
+                "TW029",
+                Severity::Error,
+                place,
+                format!("colours are inverted: {bad} values are bad"),
+                &why,
+                "exchange the colours".to_owned(),
+            ));
         }
     }
     for (value, _, node) in steps.iter().filter(|(value, ..)| value.is_finite()) {
         let place = || document.place(node, object);
-        let quantiles: Vec<&Abs> = shown.iter().map(|one| &one.value).filter(|value| value.meaning == Meaning::Quantile && !value.tainted).collect();
+        let quantiles: Vec<&Abs> = shown
+            .iter()
+            .map(|one| &one.value)
+            .filter(|value| value.meaning == Meaning::Quantile && !value.tainted)
+            .collect();
         if let Some(quantile) = quantiles.iter().find(|quantile| *value > quantile.high) {
             let top = format_float(quantile.high);
-            let message = format!("the threshold {} is above the highest bucket, {top}", format_float(*value));
+            let message =
+                format!("the threshold {} is above the highest bucket, {top}", format_float(*value));
             let why = format!("whatever took longer is shown as {top}: the colour never comes");
-            out.push(finding("TW014", Severity::Error, place(), message, &why, format!("add edges up to {} and beyond", format_float(*value))));
-        } else if let Some((message, why, fix)) = quantiles.iter().find_map(|quantile| edge_problem(quantile, *value, "threshold")) {
+            out.push(finding(
+                "TW014",
+                Severity::Error,
+                place(),
+                message,
+                &why,
+                format!("add edges up to {} and beyond", format_float(*value)),
+            ));
+        } else if let Some((message, why, fix)) =
+            quantiles.iter().find_map(|quantile| edge_problem(quantile, *value, "threshold"))
+        {
             out.push(finding("TW015", Severity::Warning, place(), message, &why, fix));
         } else if let Some(one) = shown.iter().find(|one| {
-            let bounded = one.value.meaning != Meaning::Quantile && !one.value.tainted && one.value.high.is_finite();
+            let bounded =
+                one.value.meaning != Meaning::Quantile && !one.value.tainted && one.value.high.is_finite();
             bounded && *value > one.value.high && one.value.high > 0.0
         }) {
             let message = format!("the threshold {} is never reached", format_float(*value));
             let why = format!("the query gives at most {}", format_float(one.value.high));
-            let fix = if *value > 1.0 && one.value.unit == Unit::Ratio { format!("write {}", format_float(*value / 100.0)) } else { String::new() };
+            let fix = if *value > 1.0 && one.value.unit == Unit::Ratio {
+                format!("write {}", format_float(*value / 100.0))
+            } else {
+                String::new()
+            };
             out.push(finding("TW014", Severity::Error, place(), message, &why, fix));
         }
     }
@@ -249,9 +331,21 @@ fn raw_counter(panel: &Panel, one: &Shown<'_>, out: &mut Vec<Finding>) {
     let chart = matches!(panel.kind.as_str(), "timeseries" | "graph" | "barchart" | "heatmap");
     let severity = if chart { Severity::Warning } else { Severity::Info };
     let why = "it counts since the process started, and begins again at 0 with every restart".to_owned();
-    let fix = if chart { format!("rate({name}[$__rate_interval])") } else { format!("increase({name}[$__range]) for the time shown") };
+    let fix = if chart {
+        format!("rate({name}[$__rate_interval])")
+    } else {
+        format!("increase({name}[$__range]) for the time shown")
+    };
     let place = one.site.place(Span::new(0, one.site.text.len()));
-    out.push(Finding { id: "TW009", severity, message: format!("{name} shown as a raw counter"), why, fix, place, suppressed: None });
+    out.push(Finding {
+        id: "TW009",
+        severity,
+        message: format!("{name} shown as a raw counter"),
+        why,
+        fix,
+        place,
+        suppressed: None,
+    });
 }
 
 /// Labels that the legend names.
@@ -271,12 +365,27 @@ fn legend(document: &Document, one: &Shown<'_>, object: &str, out: &mut Vec<Find
             continue;
         }
         let names = labels.names();
-        let has = if names.is_empty() { "no labels".to_owned() } else { format!("the labels {}", names.join(", ")) };
+        let has = if names.is_empty() {
+            "no labels".to_owned()
+        } else {
+            format!("the labels {}", names.join(", "))
+        };
         let near = tradewatch_catalog::nearest(name, names.iter().copied());
-        let fix = near.map_or_else(|| format!("keep it in the query: by ({name})"), |near| format!("did you mean {near}?"));
+        let fix = near.map_or_else(
+            || format!("keep it in the query: by ({name})"),
+            |near| format!("did you mean {near}?"),
+        );
         let why = format!("the query gives {has}: the legend stays empty there");
         let place = document.place(node, object);
-        out.push(Finding { id: "TW026", severity: Severity::Warning, message: format!("the legend names a label {name:?} that the query does not give"), why, fix, place, suppressed: None });
+        out.push(Finding {
+            id: "TW026",
+            severity: Severity::Warning,
+            message: format!("the legend names a label {name:?} that the query does not give"),
+            why,
+            fix,
+            place,
+            suppressed: None,
+        });
     }
 }
 
@@ -296,10 +405,22 @@ pub fn variables(document: &Document, dashboard: &Dashboard) -> Vec<Finding> {
     for variable in &dashboard.variables {
         let kind = matches!(variable.kind.as_str(), "query" | "custom" | "interval" | "textbox");
         if kind && !variable.name.is_empty() && !used(&variable.name) {
-            let place = document.place_at(variable.node.line, variable.node.column, 1, &format!("variable {}", variable.name));
+            let place = document.place_at(
+                variable.node.line,
+                variable.node.column,
+                1,
+                &format!("variable {}", variable.name),
+            );
             let message = format!("nothing uses the variable {}", variable.name);
             let why = "who chooses a value there sees no change";
-            out.push(finding("TW038", Severity::Warning, place, message, why, format!("add {}=~\"${}\" to the queries, or remove it", variable.name, variable.name)));
+            out.push(finding(
+                "TW038",
+                Severity::Warning,
+                place,
+                message,
+                why,
+                format!("add {}=~\"${}\" to the queries, or remove it", variable.name, variable.name),
+            ));
         }
     }
     out

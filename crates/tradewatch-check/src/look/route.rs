@@ -8,9 +8,9 @@ use tradewatch_tsdb::{MatchOp, Matcher};
 
 use crate::finding::{Finding, Severity};
 use crate::project::Project;
-use crate::read::rules::Rule;
 use crate::read::Document;
 use crate::read::routing::RoutingFile;
+use crate::read::rules::Rule;
 
 /// Whether a matcher holds for every, some or no alert of a rule.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -22,7 +22,8 @@ enum Holds {
 
 /// What a rule's own labels say about a matcher; labels of series are not known here.
 fn holds(matcher: &Matcher, rule: &Rule) -> Holds {
-    let value = if matcher.name() == "alertname" { Some(rule.name.as_str()) } else { rule.label(matcher.name()) };
+    let value =
+        if matcher.name() == "alertname" { Some(rule.name.as_str()) } else { rule.label(matcher.name()) };
     match value {
         Some(text) if text.contains("{{") => Holds::Maybe,
         Some(text) if matcher.matches(text) => Holds::Yes,
@@ -110,9 +111,21 @@ pub fn findings(project: &Project) -> Vec<Finding> {
     let Some(config) = &file.config else { return out };
     let rules: Vec<&Rule> = project.rules().map(|(_, rule)| rule).filter(|rule| rule.alerting).collect();
     let mut say = |line: usize, severity, message: String, why: &str, fix: String| {
-        let indent = document.text.lines().nth(line.saturating_sub(1)).map_or(0, |text| text.len() - text.trim_start().len());
+        let indent = document
+            .text
+            .lines()
+            .nth(line.saturating_sub(1))
+            .map_or(0, |text| text.len() - text.trim_start().len());
         let place = document.place_at(line, indent + 1, 0, "");
-        out.push(Finding { id: "TW033", severity, message, why: why.to_owned(), fix, place, suppressed: None });
+        out.push(Finding {
+            id: "TW033",
+            severity,
+            message,
+            why: why.to_owned(),
+            fix,
+            place,
+            suppressed: None,
+        });
     };
     shadowed(config, &mut say);
     if !rules.is_empty() {
@@ -120,7 +133,13 @@ pub fn findings(project: &Project) -> Vec<Finding> {
             if rules.iter().all(|rule| all_hold(&route.matchers, rule) == Holds::No) {
                 let shown = route.matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(", ");
                 let fix = suggestion(&route.matchers, &rules);
-                say(route.line, Severity::Warning, format!("no alert ever takes the route {shown}"), "no rule sets labels that these matchers accept", fix);
+                say(
+                    route.line,
+                    Severity::Warning,
+                    format!("no alert ever takes the route {shown}"),
+                    "no rule sets labels that these matchers accept",
+                    fix,
+                );
             }
         }
         for rule in &config.inhibit_rules {
@@ -128,7 +147,13 @@ pub fn findings(project: &Project) -> Vec<Finding> {
                 if !matchers.is_empty() && rules.iter().all(|rule| all_hold(matchers, rule) == Holds::No) {
                     let shown = matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(", ");
                     let fix = suggestion(matchers, &rules);
-                    say(rule.line, Severity::Warning, format!("the {side} of this inhibition names no alert: {shown}"), "no rule makes such an alert, so it never holds anything back", fix);
+                    say(
+                        rule.line,
+                        Severity::Warning,
+                        format!("the {side} of this inhibition names no alert: {shown}"),
+                        "no rule makes such an alert, so it never holds anything back",
+                        fix,
+                    );
                 }
             }
         }
@@ -164,14 +189,25 @@ fn shadowed(config: &Config, say: &mut dyn FnMut(usize, Severity, String, &str, 
                 let covers = |matcher: &Matcher| {
                     route.matchers.iter().any(|own| {
                         own == matcher
-                            || own.name() == matcher.name() && own.op() == MatchOp::Equal && matcher.matches(own.value())
+                            || own.name() == matcher.name()
+                                && own.op() == MatchOp::Equal
+                                && matcher.matches(own.value())
                     })
                 };
                 !earlier.continues && earlier.matchers.iter().all(covers)
             });
             if let Some(taker) = taker {
-                let message = format!("this route is never reached: the one at line {} takes its alerts first", taker.line);
-                say(route.line, Severity::Error, message, "routes are tried in order, and the first that matches ends the search", "move it up, or add continue: true above".to_owned());
+                let message = format!(
+                    "this route is never reached: the one at line {} takes its alerts first",
+                    taker.line
+                );
+                say(
+                    route.line,
+                    Severity::Error,
+                    message,
+                    "routes are tried in order, and the first that matches ends the search",
+                    "move it up, or add continue: true above".to_owned(),
+                );
             }
         }
     }
@@ -194,23 +230,38 @@ fn unheard(
             .filter(|rule| !matches!(rule.label("severity"), None | Some("none" | "info")))
             .filter(|rule| {
                 let routes = routes_of(project, rule);
-                !routes.is_empty() && routes.iter().all(|route| silent.contains(route.receiver.as_str()))
+                !routes.is_empty()
+                    && routes.iter().all(|route| silent.contains(route.receiver.as_str()))
                     && routes.iter().any(|route| route.receiver == *name)
             })
             .map(|rule| rule.name.as_str())
             .collect();
         if let Some(first) = unheard.first() {
-            let more = if unheard.len() > 1 { format!(" and {} more", unheard.len() - 1) } else { String::new() };
+            let more =
+                if unheard.len() > 1 { format!(" and {} more", unheard.len() - 1) } else { String::new() };
             let message = format!("nobody is told of {first}{more}: receiver {name:?} delivers to nothing");
-            let why = "a receiver without webhook_configs, email_configs or another integration drops what it gets";
-            say(node.line, Severity::Warning, message, why, "add an integration, or route these alerts elsewhere".to_owned());
+            let why =
+                "a receiver without webhook_configs, email_configs or another integration drops what it gets";
+            say(
+                node.line,
+                Severity::Warning,
+                message,
+                why,
+                "add an integration, or route these alerts elsewhere".to_owned(),
+            );
         }
     }
     let used: BTreeSet<&str> = config.routes.iter().map(|route| route.receiver.as_str()).collect();
     for (name, node, _) in &file.receivers {
         if !used.contains(name.as_str()) {
             let why = "no route names it";
-            say(node.line, Severity::Warning, format!("receiver {name:?} is never used"), why, "add a route, or remove it".to_owned());
+            say(
+                node.line,
+                Severity::Warning,
+                format!("receiver {name:?} is never used"),
+                why,
+                "add a route, or remove it".to_owned(),
+            );
         }
     }
 }
@@ -220,14 +271,25 @@ fn unexpanded(document: &Document, file: &RoutingFile, out: &mut Vec<Finding>) {
     for node in &file.texts {
         let Some(text) = node.text() else { continue };
         let Some(at) = text.find("${") else { continue };
-        let name: String = text[at + 2..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let name: String =
+            text[at + 2..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         if name.is_empty() || !text[at + 2 + name.len()..].starts_with(['}', ':']) {
             continue;
         }
         let message = format!("${{{name}}} is not expanded here");
-        let why = "Alertmanager takes the text as it stands; the receiver gets the name of the variable".to_owned();
-        let fix = "use the _file variant of the setting, or fill the file in before it is deployed".to_owned();
+        let why =
+            "Alertmanager takes the text as it stands; the receiver gets the name of the variable".to_owned();
+        let fix =
+            "use the _file variant of the setting, or fill the file in before it is deployed".to_owned();
         let place = document.place(node, "");
-        out.push(Finding { id: "TW037", severity: Severity::Error, message, why, fix, place, suppressed: None });
+        out.push(Finding {
+            id: "TW037",
+            severity: Severity::Error,
+            message,
+            why,
+            fix,
+            place,
+            suppressed: None,
+        });
     }
 }

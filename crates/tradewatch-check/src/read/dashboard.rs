@@ -111,11 +111,15 @@ fn read_panel(node: &Node, out: &mut Vec<Panel>) {
         return;
     }
     let defaults = get(node, "fieldConfig").and_then(|config| get(config, "defaults"));
-    let overrides = get(node, "fieldConfig").map(|config| items(get(config, "overrides"))).unwrap_or_default();
+    let overrides =
+        get(node, "fieldConfig").map(|config| items(get(config, "overrides"))).unwrap_or_default();
     let overrides_unit = overrides.iter().flat_map(|entry| items(get(entry, "properties")));
     let unit_overridden = overrides_unit.clone().any(|property| text_of(property, "id") == Some("unit"));
     // Panels from before Grafana 7 keep the unit elsewhere.
-    let old = items(get(node, "yaxes")).first().and_then(|axis| get(axis, "format")).or_else(|| get(node, "format"));
+    let old = items(get(node, "yaxes"))
+        .first()
+        .and_then(|axis| get(axis, "format"))
+        .or_else(|| get(node, "format"));
     let unit = defaults.and_then(|defaults| get(defaults, "unit")).or(old);
     let unit = unit.and_then(|unit| Some((unit.text()?.to_owned(), unit.clone())));
     out.push(Panel {

@@ -50,7 +50,8 @@ pub fn locate(source: &str, node: &Node, offset: usize) -> (usize, usize) {
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
                 column += 6;
-                decoded += u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).map_or(2, char::len_utf8);
+                decoded +=
+                    u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).map_or(2, char::len_utf8);
             }
             _ => {
                 column += 2;
@@ -220,7 +221,8 @@ impl Reader<'_> {
         let mut value = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|c| c.to_digit(16));
-            value = value * 16 + digit.ok_or_else(|| self.error("four hexadecimal digits belong after \\u"))?;
+            value =
+                value * 16 + digit.ok_or_else(|| self.error("four hexadecimal digits belong after \\u"))?;
             self.bump();
         }
         Ok(value)
@@ -246,9 +248,15 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_named_with_its_place() {
-        for (source, line, column) in
-            [("{", 1, 2), ("[1,]", 1, 4), ("{\"a\" 1}", 1, 7), ("\"x", 1, 3), ("{}\nx", 2, 1), ("[tru]", 1, 5), ("\"\\u12g4\"", 1, 6)]
-        {
+        for (source, line, column) in [
+            ("{", 1, 2),
+            ("[1,]", 1, 4),
+            ("{\"a\" 1}", 1, 7),
+            ("\"x", 1, 3),
+            ("{}\nx", 2, 1),
+            ("[tru]", 1, 5),
+            ("\"\\u12g4\"", 1, 6),
+        ] {
             let error = parse(source).expect_err(source);
             assert_eq!((error.line, error.column), (line, column), "{source}: {}", error.message);
         }

@@ -137,7 +137,8 @@ fn read_json(text: &str, problems: &mut Vec<Problem>) -> Content {
         Ok(root) => {
             // Grafana's API wraps a dashboard; a provisioned file does not.
             let root = get(&root, "dashboard").cloned().unwrap_or(root);
-            match get(&root, "panels").or_else(|| get(&root, "rows")).or_else(|| get(&root, "schemaVersion")) {
+            match get(&root, "panels").or_else(|| get(&root, "rows")).or_else(|| get(&root, "schemaVersion"))
+            {
                 Some(_) => Content::Dashboard(dashboard::Dashboard::read(&root)),
                 None => Content::Other,
             }
@@ -181,7 +182,11 @@ fn read_yaml(path: &str, text: &str, problems: &mut Vec<Problem>) -> Content {
 /// The value of `name` in a mapping; null counts as absent.
 pub fn get<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
     let Kind::Map(entries) = &node.kind else { return None };
-    entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value).filter(|value| !value.is_null())
+    entries
+        .iter()
+        .find(|(key, _)| key.text() == Some(name))
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_null())
 }
 
 /// The text of `name` in a mapping.

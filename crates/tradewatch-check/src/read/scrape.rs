@@ -70,7 +70,8 @@ impl ScrapeFile {
     pub(super) fn read(root: &Node, problems: &mut Vec<Problem>) -> ScrapeFile {
         let global = get(root, "global");
         let duration = |node: Option<&Node>, name: &str| -> Option<Duration> {
-            node.and_then(|node| text_of(node, name)).and_then(|text| tradewatch_alert::duration::parse(text).ok())
+            node.and_then(|node| text_of(node, name))
+                .and_then(|text| tradewatch_alert::duration::parse(text).ok())
         };
         let minute = Duration::from_secs(60);
         let interval = duration(global, "scrape_interval").unwrap_or(minute);

@@ -23,7 +23,8 @@ pub fn synthetic() -> Vec<(String, Abs)> {
 /// Series that rules and the calendar of the monitor make.
 pub fn alerting() -> Vec<(String, Abs)> {
     let labelled = |name: &str, labels: &[&str], abs: Abs| {
-        let known = labels.iter().map(|label| ((*label).to_owned(), Label { values: Values::Any, always: true }));
+        let known =
+            labels.iter().map(|label| ((*label).to_owned(), Label { values: Values::Any, always: true }));
         let labels = LabelSet { known: known.collect(), open: true };
         let families = [name.to_owned()].into();
         (name.to_owned(), Abs { labels, families, ..abs })
@@ -37,14 +38,52 @@ pub fn alerting() -> Vec<(String, Abs)> {
 
 /// Words that begin the names of what monitoring software, run-time libraries and common middleware expose.
 const INFRASTRUCTURE: &[&str] = &[
-    "alertmanager", "blackbox", "cadvisor", "container", "cortex", "coredns", "etcd", "go", "grafana", "jvm", "kafka",
-    "kube", "kubelet", "loki", "mimir", "mysql", "net", "nginx", "node", "otelcol", "pg", "probe", "process",
-    "prometheus", "promhttp", "promtail", "pushgateway", "python", "rabbitmq", "redis", "thanos", "traefik", "vm",
-    "windows", "zookeeper", "erlang", "postgres", "machine", "apiserver", "rest", "workqueue",
+    "alertmanager",
+    "blackbox",
+    "cadvisor",
+    "container",
+    "cortex",
+    "coredns",
+    "etcd",
+    "go",
+    "grafana",
+    "jvm",
+    "kafka",
+    "kube",
+    "kubelet",
+    "loki",
+    "mimir",
+    "mysql",
+    "net",
+    "nginx",
+    "node",
+    "otelcol",
+    "pg",
+    "probe",
+    "process",
+    "prometheus",
+    "promhttp",
+    "promtail",
+    "pushgateway",
+    "python",
+    "rabbitmq",
+    "redis",
+    "thanos",
+    "traefik",
+    "vm",
+    "windows",
+    "zookeeper",
+    "erlang",
+    "postgres",
+    "machine",
+    "apiserver",
+    "rest",
+    "workqueue",
 ];
 
 /// Words that begin the names of what a client library adds to every process.
-const RUNTIME: &[&str] = &["process", "python", "go", "jvm", "promhttp", "nodejs", "target", "otel", "scrape", "tradewatch"];
+const RUNTIME: &[&str] =
+    &["process", "python", "go", "jvm", "promhttp", "nodejs", "target", "otel", "scrape", "tradewatch"];
 
 fn first_word(name: &str) -> &str {
     name.split('_').next().unwrap_or("")
@@ -70,7 +109,9 @@ pub fn is_infrastructure(job: &Job) -> bool {
 
 /// Whether a gauge in seconds is a point in time, by the naming convention.
 pub fn is_timestamp(name: &str) -> bool {
-    ["_timestamp_seconds", "_timestamp", "_time_seconds", "_created"].iter().any(|suffix| name.ends_with(suffix))
+    ["_timestamp_seconds", "_timestamp", "_time_seconds", "_created"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
 }
 
 /// The unit that a catalogue or a UNIT line names, or that the name ends with by convention.

@@ -9,6 +9,9 @@ use super::{Coverage, Series, World, builtin, family, target_labels, words_of};
 use crate::expr::abs::{Abs, Label, LabelSet, Meaning, Part, Unit, Values};
 use crate::read::scrape::{Job, LabelMap, Target};
 
+/// The note of a metric of which the exposition does not say the type: nothing follows from the one written down.
+pub(super) const UNTYPED: &str = "the exposition gives no type";
+
 /// Values of a label that a scrape keeps; more say nothing new.
 const VALUES_MAX: usize = 200;
 
@@ -68,7 +71,13 @@ impl World {
 ///
 /// # Errors
 /// The line that cannot be read.
-pub fn learn(platform: &str, title: &str, service: &str, port: Option<u16>, body: &str) -> Result<Catalog, String> {
+pub fn learn(
+    platform: &str,
+    title: &str,
+    service: &str,
+    port: Option<u16>,
+    body: &str,
+) -> Result<Catalog, String> {
     let families = read(body, |_| true)?;
     let mut metrics = Vec::new();
     for (name, seen) in families {
@@ -92,12 +101,20 @@ pub fn learn(platform: &str, title: &str, service: &str, port: Option<u16>, body
             budget: Some(values.len().next_power_of_two().max(8) * 2),
             values: values.into_iter().map(str::to_owned).collect(),
         });
-        let buckets = if kind == Kind::Histogram { seen.edges.iter().map(|bits| unorder(*bits)).collect() } else { Vec::new() };
+        let buckets = if kind == Kind::Histogram {
+            seen.edges.iter().map(|bits| unorder(*bits)).collect()
+        } else {
+            Vec::new()
+        };
         metrics.push(MetricSpec {
             name: name.clone(),
             kind,
             unit: seen.unit.clone(),
-            help: if seen.help.trim().is_empty() { format!("{name}, without a help text") } else { seen.help.clone() },
+            help: if seen.help.trim().is_empty() {
+                format!("{name}, without a help text")
+            } else {
+                seen.help.clone()
+            },
             labels: labels.collect(),
             buckets,
             service: service.to_owned(),
@@ -105,7 +122,7 @@ pub fn learn(platform: &str, title: &str, service: &str, port: Option<u16>, body
             path: Some("/metrics".to_owned()),
             source: Some("learned from a scrape".to_owned()),
             event: None,
-            note: None,
+            note: (seen.kind == FamilyKind::Unknown).then(|| UNTYPED.to_owned()),
             legacy_name: None,
             optional: false,
             in_seed: None,
@@ -119,12 +136,14 @@ pub fn learn(platform: &str, title: &str, service: &str, port: Option<u16>, body
 /// The families of a body; `keep` relabels a sample and says whether it stays.
 fn read(body: &str, keep: impl Fn(&mut LabelMap) -> bool) -> Result<BTreeMap<String, Seen>, String> {
     let open = body.trim_end().ends_with("# EOF");
-    let mut parser = if open { parse::openmetrics_lenient(body.as_bytes()) } else { parse::text(body.as_bytes()) };
+    let mut parser =
+        if open { parse::openmetrics_lenient(body.as_bytes()) } else { parse::text(body.as_bytes()) };
     let mut families: BTreeMap<String, Seen> = BTreeMap::new();
     while let Some(entry) = parser.next() {
         match entry.map_err(|error| error.to_string())? {
             Entry::Help { family, help } => {
-                families.entry(series_family(&family, open, FamilyKind::Unknown)).or_default().help = help.into_owned();
+                families.entry(series_family(&family, open, FamilyKind::Unknown)).or_default().help =
+                    help.into_owned();
             }
             Entry::Type { family, kind } => {
                 let before = families.remove(&*family).unwrap_or_default();
@@ -183,12 +202,18 @@ fn owner(families: &BTreeMap<String, Seen>, name: &str) -> String {
 }
 
 fn add(seen: &mut Seen, name: String, labels: LabelMap, value: f64) {
-    let series = seen.series.entry(name).or_insert_with(|| SeenSeries { all_timestamps: true, ..SeenSeries::default() });
+    let series = seen
+        .series
+        .entry(name)
+        .or_insert_with(|| SeenSeries { all_timestamps: true, ..SeenSeries::default() });
     series.count += 1;
     // Between 2001 and 2100, as seconds since 1970.
     series.all_timestamps &= (1e9..4.2e9).contains(&value);
     for (label, value) in labels {
-        if label == "le" && let Ok(edge) = value.parse::<f64>() && edge.is_finite() {
+        if label == "le"
+            && let Ok(edge) = value.parse::<f64>()
+            && edge.is_finite()
+        {
             seen.edges.insert(order(edge));
         }
         let entry = series.labels.entry(label).or_default();
@@ -240,7 +265,11 @@ fn known(name: &str, seen: &Seen) -> Vec<Series> {
         });
         let abs = &mut made[at].abs;
         abs.labels = labels_of(shown);
-        if abs.meaning == Meaning::Gauge && shown.all_timestamps && matches!(abs.unit, Unit::Seconds | Unit::Unknown) && !shown.native {
+        if abs.meaning == Meaning::Gauge
+            && shown.all_timestamps
+            && matches!(abs.unit, Unit::Seconds | Unit::Unknown)
+            && !shown.native
+        {
             abs.meaning = Meaning::Timestamp;
         }
         made[at].count = shown.count;

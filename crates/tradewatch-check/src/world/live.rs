@@ -78,6 +78,7 @@ impl World {
         if native {
             // The server has series of the bare name: the histogram is a native one.
             abs.meaning = Meaning::Unknown;
+            abs.plain = false;
         }
         if rows.is_empty() {
             abs.labels = LabelSet::unknown();
@@ -88,7 +89,8 @@ impl World {
             .map(|rows| {
                 let job = rows[0]["job"].as_str().map(str::to_owned);
                 let labels = labels_of(rows, live.cut.contains(name), &live.jobs);
-                let interval = live.intervals.iter().find(|(name, _)| Some(name) == job.as_ref()).map(|(_, d)| *d);
+                let interval =
+                    live.intervals.iter().find(|(name, _)| Some(name) == job.as_ref()).map(|(_, d)| *d);
                 let abs = Abs { labels, ..abs.clone() };
                 Series { name: name.to_owned(), abs, job, interval, count: rows.len() }
             })
@@ -114,7 +116,10 @@ fn labels_of(rows: &[&Json], cut: bool, _jobs: &[String]) -> LabelSet {
     for (name, label) in &mut set.known {
         label.always = rows.iter().all(|row| row[name.as_str()].is_string());
         // A job is one that the server scrapes; there are no others until its configuration changes.
-        if name == "job" && !cut && let Values::Seen(values) = &label.values {
+        if name == "job"
+            && !cut
+            && let Values::Seen(values) = &label.values
+        {
             label.values = Values::Closed(values.clone());
         }
     }

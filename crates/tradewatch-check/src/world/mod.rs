@@ -91,7 +91,11 @@ impl World {
     /// Adds what a catalogue promises; `scrape` says which job exposes it and with which labels.
     pub fn add_catalog(&mut self, catalog: &Catalog, scrape: Option<&ScrapeFile>) {
         self.cataloged = true;
-        self.sources.push(format!("the catalogue of {} ({} metrics)", catalog.platform, catalog.metrics.len()));
+        self.sources.push(format!(
+            "the catalogue of {} ({} metrics)",
+            catalog.platform,
+            catalog.metrics.len()
+        ));
         let jobs: &[Job] = scrape.map(|file| file.jobs.as_slice()).unwrap_or_default();
         for metric in &catalog.metrics {
             let exposing: Vec<&Job> = jobs.iter().filter(|job| exposes(job, metric)).collect();
@@ -111,7 +115,8 @@ impl World {
                         self.push(series);
                         continue;
                     };
-                    let mut series = Series { job: Some(job.name.clone()), interval: Some(job.interval), ..series };
+                    let mut series =
+                        Series { job: Some(job.name.clone()), interval: Some(job.interval), ..series };
                     if relabelled(job, &mut series) {
                         self.push(series);
                     }
@@ -242,7 +247,10 @@ fn exposes(job: &Job, metric: &MetricSpec) -> bool {
     let host = |address: &str| plain(address.rsplit_once(':').map_or(address, |(host, _)| host));
     named(&job.name)
         || services.iter().any(|service| !service.is_empty() && plain(&job.name).ends_with(service.as_str()))
-        || job.targets.iter().any(|target| target.labels.values().any(|value| named(value)) || named(&host(&target.address)))
+        || job
+            .targets
+            .iter()
+            .any(|target| target.labels.values().any(|value| named(value)) || named(&host(&target.address)))
         || services == ["all"]
 }
 
@@ -275,7 +283,12 @@ fn relabelled(job: &Job, series: &mut Series) -> bool {
             Effect::Dropped => return false,
             Effect::Labels => series.abs.labels.known.retain(|name, _| !step.removes(name)),
             Effect::Sets(label) => {
-                let label = series.abs.labels.known.entry(label).or_insert_with(|| Label { values: Values::Any, always: false });
+                let label = series
+                    .abs
+                    .labels
+                    .known
+                    .entry(label)
+                    .or_insert_with(|| Label { values: Values::Any, always: false });
                 label.values = Values::Any;
             }
             Effect::Unknown => series.abs.labels.open = true,
@@ -300,14 +313,11 @@ fn of_metric(metric: &MetricSpec, target: &LabelSet) -> Vec<Series> {
     let words = words_of(&[&metric.name, &metric.help]);
     // A label that the service sets makes a series with its first event.
     let lazy = !metric.labels.is_empty();
-    let base = Abs {
-        labels,
-        unit,
-        families: [metric.name.clone()].into(),
-        words,
-        lazy,
-        ..Abs::default()
-    };
+    let base = Abs { labels, unit, families: [metric.name.clone()].into(), words, lazy, ..Abs::default() };
+    if metric.note.as_deref() == Some(learn::UNTYPED) {
+        let name = metric.name.clone();
+        return vec![Series { name, abs: base, job: None, interval: None, count: 1 }];
+    }
     family(&metric.name, metric.kind, base, &metric.buckets)
 }
 
@@ -321,7 +331,7 @@ fn family(name: &str, kind: Kind, base: Abs, edges: &[f64]) -> Vec<Series> {
             (Meaning::Gauge, Unit::Bool) => (0.0, 1.0),
             _ => (f64::NEG_INFINITY, f64::INFINITY),
         };
-        Abs { meaning, part, low, high, ..base.clone() }
+        Abs { meaning, part, low, high, plain: true, ..base.clone() }
     };
     let count = |abs: Abs| Abs { unit: Unit::Count, ..abs };
     match kind {

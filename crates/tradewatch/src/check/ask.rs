@@ -50,7 +50,12 @@ pub async fn scrape(file: &ScrapeFile, config: &Config, world: &mut World) {
         }
     }
     for job in file.jobs.iter().filter(|job| job.discovered && is_unseen(job, config)) {
-        world.add_unreached(&job.name, &job.name, "its targets come from a service discovery that is not asked", false);
+        world.add_unreached(
+            &job.name,
+            &job.name,
+            "its targets come from a service discovery that is not asked",
+            false,
+        );
     }
 }
 
@@ -71,7 +76,8 @@ async fn one(spec: &TargetSpec) -> Result<String, (String, bool)> {
         }
     }
     let client = HttpClient::new(spec.client.clone()).map_err(|error| (error.to_string(), false))?;
-    let answer = client.ask(get(&spec.url, spec.timeout.min(ANSWER_MAX))).await.map_err(|why| (why, false))?;
+    let answer =
+        client.ask(get(&spec.url, spec.timeout.min(ANSWER_MAX))).await.map_err(|why| (why, false))?;
     if !answer.status.is_success() {
         return Err((format!("it answers {}", answer.status), false));
     }
@@ -114,8 +120,12 @@ pub async fn live(url: &str, names: &BTreeSet<String>) -> Result<Live> {
         let whole = format!("{base}{path}");
         let answer = client.ask(get(&whole, Duration::from_secs(60))).await;
         let answer = answer.map_err(|why| anyhow::anyhow!("{base}: {why}"))?;
-        let json: Json = serde_json::from_slice(&answer.body)
-            .with_context(|| format!("{base}{} is no answer of a Prometheus-compatible server", path.split('?').next().unwrap_or("")))?;
+        let json: Json = serde_json::from_slice(&answer.body).with_context(|| {
+            format!(
+                "{base}{} is no answer of a Prometheus-compatible server",
+                path.split('?').next().unwrap_or("")
+            )
+        })?;
         if json["status"] != "success" {
             bail!("{base}: {}", json["error"].as_str().unwrap_or("refused"));
         }
@@ -132,14 +142,18 @@ pub async fn live(url: &str, names: &BTreeSet<String>) -> Result<Live> {
     };
     let known: BTreeSet<&String> = live.names.iter().collect();
     // `up` tells which labels are those of targets.
-    let mut wanted: Vec<&str> = names.iter().filter(|name| known.contains(name)).map(String::as_str).collect();
+    let mut wanted: Vec<&str> =
+        names.iter().filter(|name| known.contains(name)).map(String::as_str).collect();
     if !wanted.contains(&"up") && known.iter().any(|name| *name == "up") {
         wanted.push("up");
     }
     for some in wanted.chunks(NAMES_AT_ONCE) {
         let mut query = form(&[("limit", SERIES_MAX.to_string())]);
         for name in some {
-            query += &format!("&{}", form(&[("match[]", format!("{{__name__={}}}", tradewatch_promql::quote(name)))]));
+            query += &format!(
+                "&{}",
+                form(&[("match[]", format!("{{__name__={}}}", tradewatch_promql::quote(name)))])
+            );
         }
         let rows = ask(format!("/api/v1/series?{query}")).await?;
         let rows = rows.as_array().cloned().unwrap_or_default();
@@ -150,7 +164,9 @@ pub async fn live(url: &str, names: &BTreeSet<String>) -> Result<Live> {
     }
     if let Ok(targets) = ask("/api/v1/targets?state=active".to_owned()).await {
         for target in targets["activeTargets"].as_array().into_iter().flatten() {
-            let interval = target["scrapeInterval"].as_str().and_then(|text| tradewatch_alert::duration::parse(text).ok());
+            let interval = target["scrapeInterval"]
+                .as_str()
+                .and_then(|text| tradewatch_alert::duration::parse(text).ok());
             if let (Some(job), Some(interval)) = (target["labels"]["job"].as_str(), interval) {
                 live.intervals.push((job.to_owned(), interval));
             }
@@ -164,11 +180,14 @@ fn form(pairs: &[(&str, String)]) -> String {
     let escape = |text: &str| -> String {
         text.bytes()
             .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    char::from(byte).to_string()
+                }
                 byte => format!("%{byte:02X}"),
             })
             .collect()
     };
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+    let pairs: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
     pairs.join("&")
 }

@@ -76,7 +76,9 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
             if depth > 0 {
                 walk(&path, depth - 1, files)?;
             }
-        } else if [".yml", ".yaml", ".json", ".rules"].iter().any(|end| name.ends_with(end)) || name == "catalog.toml" {
+        } else if [".yml", ".yaml", ".json", ".rules"].iter().any(|end| name.ends_with(end))
+            || name == "catalog.toml"
+        {
             files.push(path);
         }
         if files.len() > FILES_MAX {
@@ -108,7 +110,8 @@ impl Gathered {
                 lists |= !config.file.rule_files.is_empty();
                 for pattern in &config.file.rule_files {
                     let wanted = config.folder().join(&pattern.value);
-                    let found: Vec<&PathBuf> = config.rule_files.iter().filter(|file| matches(&wanted, file)).collect();
+                    let found: Vec<&PathBuf> =
+                        config.rule_files.iter().filter(|file| matches(&wanted, file)).collect();
                     if found.iter().all(|file| !file.exists()) {
                         self.options.missing_rule_files.insert(pattern.value.clone());
                     }
@@ -137,7 +140,9 @@ impl Gathered {
     /// Adds what a platform tells: its catalogue, and its configuration where none is being checked.
     pub fn add_platform(&mut self, folder: &Path, name: &str) -> Result<()> {
         let known: BTreeSet<PathBuf> = self.inputs.iter().map(|input| same(Path::new(&input.path))).collect();
-        let has = |wanted: fn(&Content) -> bool| self.inputs.iter().any(|input| wanted(&Document::read(input.clone()).content));
+        let has = |wanted: fn(&Content) -> bool| {
+            self.inputs.iter().any(|input| wanted(&Document::read(input.clone()).content))
+        };
         let mut wanted = vec![folder.join("catalog.toml")];
         if name != super::MONITOR {
             wanted.push(folder.join("../").join(super::MONITOR).join("catalog.toml"));
@@ -159,9 +164,10 @@ impl Gathered {
         }
         self.options.runbooks = super::stems(&folder.join("runbooks"), ".md");
         // Alerts of the monitor's own rules have their runbooks beside those rules.
-        if let (Some(known), Some(own)) =
-            (&mut self.options.runbooks, super::stems(&folder.join("../").join(super::MONITOR).join("runbooks"), ".md"))
-        {
+        if let (Some(known), Some(own)) = (
+            &mut self.options.runbooks,
+            super::stems(&folder.join("../").join(super::MONITOR).join("runbooks"), ".md"),
+        ) {
             known.extend(own);
         }
         self.options.event_driven = true;

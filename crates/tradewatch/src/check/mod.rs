@@ -56,7 +56,10 @@ pub enum Format {
 pub async fn run(args: CheckArgs) -> Result<ExitCode> {
     if let Some(id) = &args.explain {
         let Some(page) = pages::find(id) else {
-            bail!("there is no check {id:?}; the first is TW001, the last {}", pages::PAGES[pages::PAGES.len() - 1].id);
+            bail!(
+                "there is no check {id:?}; the first is TW001, the last {}",
+                pages::PAGES[pages::PAGES.len() - 1].id
+            );
         };
         crate::out!("{}", page.text());
         return Ok(ExitCode::SUCCESS);
@@ -69,7 +72,8 @@ pub async fn run(args: CheckArgs) -> Result<ExitCode> {
     let gather::Gathered { inputs, mut options, configs, context } = gathered;
     if let Some(path) = &args.ignore {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        options.ignores = tradewatch_check::Ignore::parse(&path.display().to_string(), &text).map_err(anyhow::Error::msg)?;
+        options.ignores = tradewatch_check::Ignore::parse(&path.display().to_string(), &text)
+            .map_err(anyhow::Error::msg)?;
     }
     options.context = context;
     let mut project = Project::read(inputs);
@@ -82,7 +86,11 @@ pub async fn run(args: CheckArgs) -> Result<ExitCode> {
         Format::Text => {
             let terminal = std::io::stdout().is_terminal();
             let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-            let width = if terminal { std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(120) } else { 0 };
+            let width = if terminal {
+                std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
+            } else {
+                0
+            };
             crate::out!("{}", print::text(&report, print::Style { colour, all: args.all, width }));
         }
     }
@@ -112,7 +120,9 @@ async fn know(args: &CheckArgs, project: &Project, configs: &[gather::Config]) -
         }
         return Ok(world);
     }
-    if let (Some(scrape), Some(config)) = (scrape, configs.iter().find_map(|config| config.read.as_ref().ok())) {
+    if let (Some(scrape), Some(config)) =
+        (scrape, configs.iter().find_map(|config| config.read.as_ref().ok()))
+    {
         ask::scrape(scrape, config, &mut world).await;
     }
     Ok(world)
@@ -148,7 +158,9 @@ pub async fn learn(url: &str, platform: &str, service: &str, out: Option<&Path>)
 /// Names of the files in a folder that end so, without that ending.
 fn stems(folder: &Path, ending: &str) -> Option<BTreeSet<String>> {
     let entries = std::fs::read_dir(folder).ok()?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(ending).map(str::to_owned));
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(ending).map(str::to_owned));
     Some(names.collect())
 }
 
