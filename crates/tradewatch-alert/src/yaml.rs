@@ -262,11 +262,13 @@ pub(crate) struct Reader<'a> {
     pub path: &'a str,
     pub source: &'a str,
     pub errors: Vec<ConfigError>,
+    /// How many of them cost only the thing at their place.
+    faults: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(path: &'a str, source: &'a str) -> Reader<'a> {
-        Reader { path, source, errors: Vec::new() }
+        Reader { path, source, errors: Vec::new(), faults: 0 }
     }
 
     pub fn error(&mut self, at: &Node, message: impl Into<String>, fix: impl Into<String>) {
@@ -293,6 +295,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An error that costs only the thing at its place; the rest of the file is used.
+    pub fn fault(&mut self, at: &Node, message: impl Into<String>, fix: impl Into<String>) {
+        self.error(at, message, fix);
+        self.faults += 1;
+    }
+
     /// Everything found, in the order of the file.
     pub fn sorted(mut self) -> Vec<ConfigError> {
         self.errors.sort_by_key(|e| (e.line, e.column));
@@ -301,7 +309,7 @@ impl<'a> Reader<'a> {
 
     /// How many errors there are so far, to see whether a part added one.
     pub fn failures(&self) -> usize {
-        self.errors.iter().filter(|e| !e.warning).count()
+        self.errors.iter().filter(|e| !e.warning).count() - self.faults
     }
 
     /// The entries of a mapping; null is an empty one.

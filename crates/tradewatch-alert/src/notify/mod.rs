@@ -15,6 +15,7 @@ mod flush;
 mod inhibit;
 mod lanes;
 mod message;
+mod pace;
 mod queue;
 mod silence;
 mod state;

@@ -240,6 +240,23 @@ pub struct Queued {
     pub(super) not_before: Timestamp,
     pub(super) in_flight: bool,
     pub(super) last_error: Option<String>,
+    /// One message for this notification and those that it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bundle: Option<Box<Bundle>>,
+    /// The notification whose bundle tells this one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) carried_by: Option<u64>,
+}
+
+/// Notifications of several groups in one message, since the receiver's rate held them up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Bundle {
+    /// Names it towards the receiver; the same in every attempt.
+    pub key: String,
+    pub message: Message,
+    /// Those that are carried.
+    pub members: Vec<u64>,
+    pub attempt: u32,
 }
 
 /// Somebody has seen an alert.

@@ -3,6 +3,7 @@
 mod files;
 mod groups;
 mod pipeline;
+mod receivers;
 mod restore;
 mod unit_tests;
 mod world;

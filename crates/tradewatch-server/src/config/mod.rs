@@ -14,6 +14,8 @@ use crate::error::Error;
 use file::{Authorization, BasicAuth, PrometheusFile, RelabelConfig, ScrapeConfig, TlsConfig};
 use scalar::PromDuration;
 
+use crate::net::proxy::Proxy;
+
 /// Biggest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
@@ -271,6 +273,8 @@ pub struct HttpClientConfig {
     pub folder: PathBuf,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
+    /// The proxy, where there is one.
+    pub proxy: Option<Proxy>,
 }
 
 impl HttpClientConfig {
@@ -288,6 +292,7 @@ impl HttpClientConfig {
             tls: job.tls_config.clone(),
             folder: folder.to_owned(),
             follow_redirects: job.follow_redirects.unwrap_or(true),
+            proxy: None,
         }
     }
 }
@@ -343,8 +348,8 @@ mod tests {
         check(
             "global:\n  scrape_interval: 5 seconds\n",
             expect![[r#"
-            error: prometheus.yml:2:20: "5 seconds" is not a duration; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
-        "#]],
+                error: prometheus.yml:2:20: not a valid duration string: "5 seconds"; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
+            "#]],
         );
         check(
             "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  scrape_timeout: 2s\n",

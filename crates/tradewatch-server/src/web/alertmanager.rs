@@ -62,10 +62,10 @@ fn ok(json: &Json) -> Response {
 }
 
 async fn status(State(monitor): State<Arc<Monitor>>) -> Response {
-    let file = monitor.options.alertmanager_file.as_ref().map(|path| path.display().to_string());
+    let shown = monitor.notifier.read(|machine, _| machine.config().redacted.clone());
     ok(&json!({
         "cluster": {"status": "disabled", "peers": []},
-        "config": {"original": file.map(|file| format!("# {file}\n")).unwrap_or_default()},
+        "config": {"original": shown},
         "uptime": monitor.started.to_string(),
         "versionInfo": {
             "version": "0.28.0",
