@@ -1,6 +1,7 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod check;
 mod commands;
 mod demo;
 mod files;
@@ -51,6 +52,13 @@ enum Command {
     },
     /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
     Deadman(DeadmanArgs),
+    /// Find what can never work in rules, dashboards, scrape and routing configuration
+    Check(check::CheckArgs),
+    /// Work with metric catalogues
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
     /// Work with rule files
     Rules {
         #[command(subcommand)]
@@ -282,6 +290,24 @@ enum BreakerAction {
 }
 
 #[derive(Subcommand)]
+enum CatalogAction {
+    /// Keep one scrape of a metrics page as a catalogue
+    Learn {
+        /// The metrics page
+        url: String,
+        /// The platform's name in the catalogue
+        #[arg(long, default_value = "learned")]
+        platform: String,
+        /// The service's name, as the job that scrapes it is called
+        #[arg(long, default_value = "")]
+        service: String,
+        /// Where to write it; to the terminal if absent
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum RulesAction {
     /// Check rule files: what is broken, and how long each alert may take at worst
     Check {
@@ -399,6 +425,10 @@ fn main() -> ExitCode {
                 BreakerAction::Trip(running) => commands::breaker(&running.data_dir, "trip").await,
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
+            Command::Check(args) => check::run(args).await,
+            Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
+                check::learn(&url, &platform, &service, out.as_deref()).await
+            }
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
             Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
                 commands::check_rules(files, config, alertmanager_config)
