@@ -20,6 +20,7 @@ pub enum Size {
 const DEBIAN_PACKAGES: &[&str] = &[
     "postgresql",
     "redis-server",
+    "rabbitmq-server",
     "prometheus",
     "prometheus-alertmanager",
     "chromium",
@@ -31,6 +32,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
 /// The files that show that those packages are there.
 const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/redis-server",
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "/usr/bin/prometheus",
     "/usr/bin/promtool",
     "/usr/bin/amtool",
@@ -73,6 +75,10 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
     run.stage("budget", |run| crate::budget::run(run, false));
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
+    if size == Size::Full {
+        // Fetches the published tables anew, so it belongs to the night.
+        run.stage("calendars", |run| crate::calendars::run(&run.root, true));
+    }
     run.stage("conformance", |run| {
         let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
         crate::conformance::run(&run.root, &options)

@@ -5,6 +5,7 @@
 
 mod arrows;
 mod budget;
+mod calendars;
 mod ci;
 mod clients;
 mod conformance;
@@ -52,6 +53,12 @@ enum Command {
         #[arg(long)]
         record: bool,
     },
+    /// Writes the session tables of the calendar from the published data sets.
+    Calendars {
+        /// Fail if a committed file differs, write nothing.
+        #[arg(long)]
+        check: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -78,6 +85,7 @@ fn run() -> Result<()> {
         Command::Conformance { paths, quiet, ratchet, record } => {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
+        Command::Calendars { check } => calendars::run(&root(), check),
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
 }

@@ -61,11 +61,11 @@ fn neither_updates_nor_scrapes_allocate_in_steady_state() {
     for step in 0..16 {
         update(step);
     }
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         registry.encode(format, &mut body);
     }
     assert_eq!(allocations(|| (0..1_000).for_each(update)), 0, "updates");
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         body.clear();
         assert_eq!(allocations(|| registry.encode(format, &mut body)), 0, "{format:?}");
     }

@@ -3,11 +3,17 @@
 mod allocation;
 mod conformance;
 mod endpoint;
+mod exemplars;
 mod exposition;
 mod fixture;
 mod guards;
+mod idle;
 mod native;
+mod observable;
+mod prometheus;
 mod promtool;
+mod protobuf;
 mod registration;
 mod roundtrip;
+mod summary;
 mod threads;
