@@ -24,7 +24,7 @@ const LOOSE: f64 = 0.9;
 pub fn run(run: &Run, record: bool) -> Result<()> {
     let root = &run.root;
     let workspace = root.join(WORKSPACE);
-    cargo_in(run, &workspace, &["build", "--release", "--locked", "--quiet", "-p", "tradewatch-budget"])?;
+    build(run)?;
     let programs = workspace.join("target/release");
     let out = workspace.join("target/callgrind.out");
     let program = programs.join("tradewatch-budget").to_string_lossy().into_owned();
@@ -41,6 +41,15 @@ pub fn run(run: &Run, record: bool) -> Result<()> {
         .context("memcheck over the SDK's unsafe code")?;
     println!("memcheck: no error");
     Ok(())
+}
+
+/// Builds the small programs that look at the SDK from outside.
+///
+/// # Errors
+/// If they do not compile.
+pub fn build(run: &Run) -> Result<()> {
+    let args = ["build", "--release", "--locked", "--quiet", "-p", "tradewatch-budget"];
+    cargo_in(run, &run.root.join(WORKSPACE), &args)
 }
 
 /// Instructions of one run of each operation, with what it called: the calls that `main` itself makes.

@@ -74,6 +74,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     });
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
     run.stage("budget", |run| crate::budget::run(run, false));
+    run.stage("readers", crate::readers::run);
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
     if size == Size::Full {
         // Fetches the published tables anew, so it belongs to the night.
@@ -97,6 +98,11 @@ impl Run {
     /// What a stage knows when it is run by itself.
     pub fn alone(root: &Path) -> Run {
         Run { root: root.to_path_buf(), size: Size::Small, only: None, results: Vec::new() }
+    }
+
+    /// How long the long checks run.
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     fn stage(&mut self, name: &'static str, body: impl FnOnce(&Run) -> Result<()>) {

@@ -10,6 +10,7 @@ mod ci;
 mod clients;
 mod conformance;
 mod dashboards;
+mod readers;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
