@@ -51,9 +51,9 @@ impl<L: LabelSet> Counter<L> {
     /// The counter of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> CounterHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
-        CounterHandle { slot: core.ints.slot(index), core: Keep::Borrowed(core), index: index as u32 }
+        CounterHandle { slot: core.ints.slot(index), core: core.lend(), index: index as u32 }
     }
 
     /// Exposes every combination of label values known by now, at 0 until it moves.
@@ -163,7 +163,7 @@ impl<L: LabelSet> Instrument for Counter<L> {
             lines: Mutex::default(),
         });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Counter { bare: CounterHandle { core: Keep::Owned(core), slot, index: 0 }, labels: PhantomData }
+        Counter { bare: CounterHandle { core: Keep::owned(core), slot, index: 0 }, labels: PhantomData }
     }
 }
 

@@ -143,7 +143,7 @@ impl<L: LabelSet> Gauge<L> {
     /// The gauge of these labels, which is exposed from now on, at 0 until it is set.
     #[inline(always)]
     pub fn at(&self, labels: L) -> GaugeHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
         if matches!(core.cell(index).load(Ordering::Relaxed), NEVER | REMOVED) {
             core.expose(index);
@@ -151,7 +151,7 @@ impl<L: LabelSet> Gauge<L> {
         if labels.is_overflow() {
             core.head.overflow();
         }
-        GaugeHandle { core: Keep::Borrowed(core), index: index as u32 }
+        GaugeHandle { core: core.lend(), index: index as u32 }
     }
 
     /// Stops exposing the gauge of these labels, of a symbol no longer subscribed, say. Setting it again, also
@@ -281,7 +281,7 @@ impl<L: LabelSet> Instrument for Gauge<L> {
             core.expose(0);
         }
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Gauge { bare: GaugeHandle { core: Keep::Owned(core), index: 0 }, labels: PhantomData }
+        Gauge { bare: GaugeHandle { core: Keep::owned(core), index: 0 }, labels: PhantomData }
     }
 }
 

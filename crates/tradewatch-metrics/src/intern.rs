@@ -67,6 +67,13 @@ struct Place {
     high: AtomicU64,
 }
 
+impl Place {
+    #[inline(always)]
+    fn holds(&self, key: Key) -> bool {
+        self.low.load(Ordering::Relaxed) == key.low && self.high.load(Ordering::Relaxed) == key.high
+    }
+}
+
 /// A text as two words: up to 15 bytes and the length; of longer ones a hash and a mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
@@ -78,7 +85,7 @@ impl Key {
     /// In the highest byte of `high`: more than any length that is packed.
     const LONG: u64 = 0xff << 56;
 
-    #[inline]
+    #[inline(always)]
     fn of(text: &[u8]) -> Key {
         let len = text.len();
         let word = |from: usize| u64::from_le_bytes(text[from..from + 8].try_into().expect("eight bytes"));
@@ -127,8 +134,22 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
     }
 
     /// The index of `value`, which is interned if it is new and fits.
-    #[inline]
+    #[inline(always)]
     pub fn intern(&'static self, value: &str) -> u16 {
+        let key = Key::of(value.as_bytes());
+        let place = &self.table[key.place() & (TABLE - 1)];
+        // Acquire: the key and the value were written before the index. Most values lie where they are looked
+        // for first; the rest is not worth the caller's instructions.
+        let index = place.index.load(Ordering::Acquire);
+        if index != 0 && place.holds(key) && !key.is_long() {
+            return index;
+        }
+        self.intern_cold(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn intern_cold(&'static self, value: &str) -> u16 {
         match self.find(value) {
             Ok(index) => index,
             Err(_) => self.insert(value),
@@ -151,7 +172,6 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
     }
 
     /// The index, or the free place of the table where it would belong. Linear probing; at most half is used.
-    #[inline]
     fn find(&'static self, value: &str) -> Result<u16, usize> {
         let key = Key::of(value.as_bytes());
         let mut at = key.place() & (TABLE - 1);
@@ -162,9 +182,7 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
             if index == 0 {
                 return Err(at);
             }
-            let found =
-                Key { low: place.low.load(Ordering::Relaxed), high: place.high.load(Ordering::Relaxed) };
-            if found == key && (!key.is_long() || self.value_at(index as usize) == Some(value)) {
+            if place.holds(key) && (!key.is_long() || self.value_at(index as usize) == Some(value)) {
                 return Ok(index);
             }
             at = (at + 1) & (TABLE - 1);

@@ -39,6 +39,8 @@ const SINK_CELLS: u32 = 512;
 pub(crate) const RANGE_CELLS_MAX: usize = SINK_CELLS as usize;
 /// Slot of the sink. In slot tables it also means "no slot yet".
 pub(crate) const SINK: u32 = 0;
+/// Cells in a block, the unit in which native histograms take memory: a cache line.
+pub(crate) const BLOCK_CELLS: usize = 8;
 /// How often a scrape re-reads a histogram that is being written before it keeps the previous values.
 const READ_SPINS_MAX: u32 = 64;
 const READ_YIELDS_MAX: u32 = 64;
@@ -65,6 +67,8 @@ pub(crate) enum CellKind {
     Sequence,
 }
 
+/// Begins at a cache line, so that a block of cells is one.
+#[repr(align(64))]
 struct Chunk([AtomicU64; CHUNK_CELLS]);
 
 impl Chunk {
@@ -276,9 +280,10 @@ pub(crate) fn observe(slot: u32, bucket: usize, value: f64) {
     }
 }
 
+// The cold halves do not unwind: said by their ABI, so that callers need not keep what they would drop.
 #[cold]
 #[inline(never)]
-fn add_cold(slot: u32, by: u64) {
+extern "C" fn add_cold(slot: u32, by: u64) {
     let (chunk, shared) = chunk_cold(slot);
     let cell = chunk.cell(slot as usize);
     if shared {
@@ -290,14 +295,14 @@ fn add_cold(slot: u32, by: u64) {
 
 #[cold]
 #[inline(never)]
-fn next_cold(slot: u32) -> u64 {
+extern "C" fn next_cold(slot: u32) -> u64 {
     // Its own cell or a shared one: an atomic addition is right for both, and this is not the fast path.
     chunk_cold(slot).0.cell(slot as usize).fetch_add(1, Ordering::Relaxed)
 }
 
 #[cold]
 #[inline(never)]
-fn add_f64_cold(slot: u32, by: f64) {
+extern "C" fn add_f64_cold(slot: u32, by: f64) {
     let (chunk, shared) = chunk_cold(slot);
     let cell = chunk.cell(slot as usize);
     if shared { add_float_shared(cell, by) } else { add_float(cell, by) }
@@ -305,7 +310,7 @@ fn add_f64_cold(slot: u32, by: f64) {
 
 #[cold]
 #[inline(never)]
-fn observe_cold(slot: u32, bucket: usize, value: f64) {
+extern "C" fn observe_cold(slot: u32, bucket: usize, value: f64) {
     let (chunk, shared) = chunk_cold(slot);
     if shared { observe_shared(chunk, slot, bucket, value) } else { observe_own(chunk, slot, bucket, value) }
 }
@@ -349,10 +354,10 @@ fn in_one_step_shared(sequence: &AtomicU64, write: impl FnOnce()) {
     sequence.fetch_add(DONE - BEGUN, Ordering::Release);
 }
 
-/// Counts `value` in the cell `bucket`, wherever that lies, and in the cell `classic` behind `head` if there is
-/// one, and adds it to the sum of `head`; as one step for a scrape.
+/// Counts `value` in the cell `bucket`, wherever that lies, and in the cell `classic` cells behind `head` unless
+/// that is 0, and adds it to the sum of `head`; as one step for a scrape.
 #[inline(always)]
-pub(crate) fn observe_apart(head: u32, bucket: u32, classic: Option<u32>, value: f64) {
+pub(crate) fn observe_apart(head: u32, bucket: u32, classic: u32, value: f64) {
     let own = |slab: &'static Slab| {
         Some((slab.chunk(head, Ordering::Relaxed)?, slab.chunk(bucket, Ordering::Relaxed)?))
     };
@@ -363,19 +368,12 @@ pub(crate) fn observe_apart(head: u32, bucket: u32, classic: Option<u32>, value:
 }
 
 #[inline(always)]
-fn observe_apart_own(
-    first: &Chunk,
-    second: &Chunk,
-    head: u32,
-    bucket: u32,
-    classic: Option<u32>,
-    value: f64,
-) {
+fn observe_apart_own(first: &Chunk, second: &Chunk, head: u32, bucket: u32, classic: u32, value: f64) {
     let base = head as usize;
     in_one_step(first.cell(base), || {
         add_float(first.cell(base + 1), value);
         add_int(second.cell(bucket as usize), 1);
-        if let Some(classic) = classic {
+        if classic != 0 {
             add_int(first.cell(base + classic as usize), 1);
         }
     });
@@ -383,7 +381,7 @@ fn observe_apart_own(
 
 #[cold]
 #[inline(never)]
-fn observe_apart_cold(head: u32, bucket: u32, classic: Option<u32>, value: f64) {
+extern "C" fn observe_apart_cold(head: u32, bucket: u32, classic: u32, value: f64) {
     let (first, shared) = chunk_cold(head);
     let (second, _) = chunk_cold(bucket);
     if !shared {
@@ -393,7 +391,7 @@ fn observe_apart_cold(head: u32, bucket: u32, classic: Option<u32>, value: f64) 
     in_one_step_shared(first.cell(base), || {
         add_float_shared(first.cell(base + 1), value);
         second.cell(bucket as usize).fetch_add(1, Ordering::Relaxed);
-        if let Some(classic) = classic {
+        if classic != 0 {
             first.cell(base + classic as usize).fetch_add(1, Ordering::Relaxed);
         }
     });
@@ -560,11 +558,13 @@ struct Allocator {
     kinds: Vec<CellKind>,
     /// Ranges to give out again, by length.
     free: BTreeMap<usize, Vec<u32>>,
+    /// Blocks to give out again.
+    blocks: Vec<u32>,
 }
 
 impl Allocator {
     const fn new() -> Allocator {
-        Allocator { kinds: Vec::new(), free: BTreeMap::new() }
+        Allocator { kinds: Vec::new(), free: BTreeMap::new(), blocks: Vec::new() }
     }
 
     fn allocate(&mut self, layout: &[CellKind]) -> Option<u32> {
@@ -583,7 +583,24 @@ impl Allocator {
             self.kinds.resize(SINK_CELLS as usize, CellKind::Sequence);
         }
         let left = CHUNK_CELLS - self.kinds.len() % CHUNK_CELLS;
-        let skipped = if left < len { left } else { 0 };
+        self.skip(if left < len { left } else { 0 }, len)
+    }
+
+    /// A block of cells at the begin of a cache line.
+    fn allocate_block(&mut self) -> Option<u32> {
+        let base = match self.blocks.pop() {
+            Some(base) => base,
+            None => {
+                self.extend(0)?;
+                self.skip(self.kinds.len().wrapping_neg() % BLOCK_CELLS, BLOCK_CELLS)?
+            }
+        };
+        self.kinds[base as usize..][..BLOCK_CELLS].fill(CellKind::Int);
+        Some(base)
+    }
+
+    /// A fresh range of `len` cells behind `skipped` ones, which are kept for small ranges.
+    fn skip(&mut self, skipped: usize, len: usize) -> Option<u32> {
         if self.kinds.len() + skipped + len > CHUNK_CELLS * CHUNKS_MAX {
             return None;
         }
@@ -609,8 +626,26 @@ pub(crate) fn allocate(layout: &[CellKind]) -> u32 {
     })
 }
 
+/// Takes a block of [`BLOCK_CELLS`] integers at the begin of a cache line; the sink if there are no more.
+pub(crate) fn allocate_block() -> u32 {
+    let base = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner).allocate_block();
+    base.unwrap_or_else(|| {
+        REFUSED.fetch_add(1, Ordering::Relaxed);
+        SINK
+    })
+}
+
+/// Gives blocks back, as [`release`] does with ranges.
+pub(crate) fn release_blocks(blocks: impl Iterator<Item = u32>) {
+    give_back(blocks, BLOCK_CELLS, |allocator, base| allocator.blocks.push(base));
+}
+
 /// Gives ranges back. The caller vouches that no handle to them is left, so that nobody writes to them.
 pub(crate) fn release(ranges: impl Iterator<Item = u32>, len: usize) {
+    give_back(ranges, len, |allocator, base| allocator.free.entry(len).or_default().push(base));
+}
+
+fn give_back(ranges: impl Iterator<Item = u32>, len: usize, keep: impl Fn(&mut Allocator, u32)) {
     let _scrape = SCRAPE_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     for base in ranges {
         for slab in slabs() {
@@ -618,7 +653,7 @@ pub(crate) fn release(ranges: impl Iterator<Item = u32>, len: usize) {
             (0..len).for_each(|offset| chunk.cell(base as usize + offset).store(0, Ordering::Relaxed));
         }
         let mut allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        allocator.free.entry(len).or_default().push(base);
+        keep(&mut allocator, base);
     }
 }
 

@@ -113,8 +113,8 @@ impl<L: LabelSet> Summary<L> {
     /// The summary of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> SummaryHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
-        SummaryHandle { slot: core.slots.slot(labels.index()), core: Keep::Borrowed(core) }
+        let core = &self.bare.core;
+        SummaryHandle { slot: core.slots.slot(labels.index()), core: core.lend() }
     }
 
     /// Exposes every combination of label values known by now, empty until something is observed.
@@ -229,7 +229,7 @@ impl<L: LabelSet> Instrument for Summary<L> {
         let (scale, encoder) = (Scale::new(smallest), Mutex::new(encoder));
         let core = Arc::new(Core { head, clock: batch.clock(), scale, slots, cardinality, encoder });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Summary { bare: SummaryHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
+        Summary { bare: SummaryHandle { core: Keep::owned(core), slot }, labels: PhantomData }
     }
 }
 

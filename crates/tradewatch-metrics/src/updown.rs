@@ -43,11 +43,11 @@ impl<L: LabelSet> UpDownCounter<L> {
     /// The counter of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> UpDownHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         if labels.is_overflow() {
             core.head.overflow();
         }
-        UpDownHandle { slot: core.slots.slot(labels.index()), core: Keep::Borrowed(core) }
+        UpDownHandle { slot: core.slots.slot(labels.index()), core: core.lend() }
     }
 
     /// Exposes every combination of label values known by now, at 0 until it moves.
@@ -116,7 +116,7 @@ impl<L: LabelSet> Instrument for UpDownCounter<L> {
         let slot = if L::LEN == 0 { slots.slot(0) } else { slab::SINK };
         let core = Arc::new(Core { head, slots, cardinality, lines: Mutex::default() });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        UpDownCounter { bare: UpDownHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
+        UpDownCounter { bare: UpDownHandle { core: Keep::owned(core), slot }, labels: PhantomData }
     }
 }
 
