@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod allocation;
+mod belonging;
 mod conformance;
 mod dynamic;
 mod endpoint;
