@@ -1,7 +1,6 @@
 //! Open labels: values that come from outside, interned once against a budget.
 
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use crate::sync::{AtomicU16, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, PoisonError};
 
 /// The value that stands for all that did not fit into a label's budget.
 pub const OVERFLOW: &str = "__overflow__";
@@ -84,6 +83,7 @@ impl Key {
 }
 
 impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         assert!(VALUES >= 2 && VALUES <= u16::MAX as usize, "the budget is between 1 and 65,533");
         assert!(TABLE.is_power_of_two() && TABLE >= 2 * VALUES);
@@ -91,6 +91,18 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
             values: [const { OnceLock::new() }; VALUES],
             table: [const { Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) } };
                 TABLE],
+            used: AtomicUsize::new(0),
+            insert: Mutex::new(()),
+            overflows: AtomicU64::new(0),
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        let place = |_| Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) };
+        LabelPool {
+            values: std::array::from_fn(|_| OnceLock::new()),
+            table: std::array::from_fn(place),
             used: AtomicUsize::new(0),
             insert: Mutex::new(()),
             overflows: AtomicU64::new(0),
@@ -155,9 +167,13 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
 
     #[cold]
     fn insert(&'static self, value: &str) -> u16 {
-        if self.used.load(Ordering::Relaxed) + 1 >= VALUES || !fit_for_label(value) {
-            self.overflows.fetch_add(1, Ordering::Relaxed);
-            return 0;
+        // Acquire: if the budget is used up, every value that used it can be found. This one may have come in since
+        // we looked.
+        if self.used.load(Ordering::Acquire) + 1 >= VALUES {
+            return self.find(value).unwrap_or_else(|_| self.overflow());
+        }
+        if !fit_for_label(value) {
+            return self.overflow();
         }
         let lock = self.insert.lock().unwrap_or_else(PoisonError::into_inner);
         let place = match self.find(value) {
@@ -167,19 +183,23 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
         let index = self.used.load(Ordering::Relaxed) + 1;
         if index >= VALUES {
             drop(lock);
-            self.overflows.fetch_add(1, Ordering::Relaxed);
-            return 0;
+            return self.overflow();
         }
         // Leaked on purpose: bounded by the budget, and a `&'static str` is what makes labels `Copy`.
         let leaked: &'static str = Box::leak(value.to_owned().into_boxed_str());
         self.values[index].set(leaked).expect("indices are given out once, under the lock");
-        self.used.store(index, Ordering::Relaxed);
         let key = Key::of(value.as_bytes());
         let place = &self.table[place];
         place.low.store(key.low, Ordering::Relaxed);
         place.high.store(key.high, Ordering::Relaxed);
         place.index.store(index as u16, Ordering::Release);
+        self.used.store(index, Ordering::Release);
         index as u16
+    }
+
+    fn overflow(&self) -> u16 {
+        self.overflows.fetch_add(1, Ordering::Relaxed);
+        0
     }
 }
 
@@ -324,7 +344,7 @@ macro_rules! open_label {
     };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

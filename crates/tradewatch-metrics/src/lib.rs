@@ -27,6 +27,7 @@ mod registry;
 mod series;
 mod slab;
 mod summary;
+mod sync;
 mod updown;
 
 pub use clock::Stopwatch;
