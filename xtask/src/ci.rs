@@ -27,6 +27,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "fonts-dejavu-core",
     "curl",
     "python3-venv",
+    "python3-aiosmtpd",
     "valgrind",
 ];
 /// The files that show that those packages are there.
@@ -39,6 +40,7 @@ const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/chromium",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     "/usr/bin/curl",
+    "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
     "/usr/bin/valgrind",
 ];
 /// PyPI packages of the outside clients.

@@ -12,6 +12,8 @@ mod blocks;
 mod cells;
 #[path = "../../../crates/tradewatch-metrics/src/intern.rs"]
 mod intern;
+#[path = "../../../crates/tradewatch-metrics/src/rules.rs"]
+mod rules;
 mod sync;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -201,7 +202,7 @@ impl<L: LabelSet> Instrument for Histogram<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let edges = Edges::new(spec.buckets);
         let (clock, wall, buckets) = (batch.clock(), batch.wall(), edges.as_slice().len() + 1);
         let slots = SlotTable::new(cardinality, &slab::histogram_layout(buckets)).with_wall(&wall);
@@ -256,6 +257,15 @@ impl Family for Core {
         &self.head
     }
 
+    fn observe(&self, index: usize, value: f64) -> bool {
+        if value.is_finite() {
+            slab::observe(self.slots.slot(index), self.edges.bucket(value), value);
+        } else {
+            self.head.reject();
+        }
+        true
+    }
+
     fn encode(&self, page: &mut Page<'_>) {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         encoder.refresh(self, page.is_proto());
@@ -280,5 +290,8 @@ impl Family for Core {
             page.histogram(names, &line, &Buckets { les, counts, sum, created, exemplars });
         }
         page.end(family);
+        let counts = lines.overflows().flat_map(|at| &last[at].1);
+        let overflowed = counts.fold(0u64, |sum, count| sum.wrapping_add(*count));
+        self.head.overflowed.store(overflowed, Ordering::Relaxed);
     }
 }

@@ -484,7 +484,7 @@ impl<L: LabelSet> Instrument for NativeHistogram<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let clocks = (batch.clock(), batch.wall());
         let shared = Arc::new(Shared::new(head, cardinality, clocks, spec));
         let sink = Arc::new(Series::new(&shared, 0, slab::SINK));
@@ -598,6 +598,11 @@ impl Family for Core {
         &self.shared.head
     }
 
+    fn observe(&self, index: usize, value: f64) -> bool {
+        NativeHistogramHandle { series: Keep::borrowed(self.series(index)) }.observe(value);
+        true
+    }
+
     /// In text there are only classic buckets: those of the edges, or none but `+Inf`.
     ///
     /// A series that a thread is caught writing to for too long is left out of this scrape.
@@ -611,6 +616,7 @@ impl Family for Core {
         lines.refresh(self.len.load(Ordering::Acquire), entries, &shared.head, page.is_proto());
         let names = &shared.head.names;
         let family = page.begin(names);
+        let mut overflowed = 0u64;
         for at in 0..lines.len() {
             let index = lines.get(at).index;
             let Some(series) = self.series[index].get().filter(|series| reading.read(series, page.scrape))
@@ -618,6 +624,9 @@ impl Family for Core {
                 continue;
             };
             let snapshot = &reading.snapshot;
+            if lines.overflows().any(|overflow| overflow == at) {
+                overflowed = overflowed.wrapping_add(snapshot.count);
+            }
             if lines.is_idle(at, snapshot.count, page.now, shared.head.expires) {
                 continue;
             }
@@ -642,5 +651,6 @@ impl Family for Core {
             page.histogram(names, &line, &Buckets { les: &self.les, counts, sum, created, exemplars });
         }
         page.end(family);
+        shared.head.overflowed.store(overflowed, Ordering::Relaxed);
     }
 }

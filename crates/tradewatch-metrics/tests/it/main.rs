@@ -1,7 +1,9 @@
 //! Integration tests of the SDK: what a user of the crate sees.
+#![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod allocation;
 mod conformance;
+mod dynamic;
 mod endpoint;
 mod exemplars;
 mod exposition;
@@ -9,11 +11,13 @@ mod fixture;
 mod fuzz;
 mod guards;
 mod idle;
+mod labels;
 mod native;
 mod observable;
 mod prometheus;
 mod promtool;
 mod protobuf;
+mod push;
 mod registration;
 mod roundtrip;
 mod summary;
