@@ -9,6 +9,8 @@ mod tests {
     const ALLOWED: &[(&str, &[&str])] = &[
         ("tradewatch-metrics-derive", &[]),
         ("tradewatch-metrics", &["tradewatch-metrics-derive"]),
+        // It names itself: its tests are of all its features.
+        ("tradewatch-instrument", &["tradewatch-instrument", "tradewatch-metrics"]),
         ("tradewatch-catalog", &["tradewatch-metrics"]),
         ("tradewatch-tsdb", &[]),
         ("tradewatch-promql", &["tradewatch-tsdb"]),

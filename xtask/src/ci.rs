@@ -20,6 +20,7 @@ pub enum Size {
 const DEBIAN_PACKAGES: &[&str] = &[
     "postgresql",
     "redis-server",
+    "rabbitmq-server",
     "prometheus",
     "prometheus-alertmanager",
     "chromium",
@@ -31,6 +32,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
 /// The files that show that those packages are there.
 const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/redis-server",
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "/usr/bin/prometheus",
     "/usr/bin/promtool",
     "/usr/bin/amtool",

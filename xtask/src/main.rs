@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
 mod arrows;
+mod bench;
 mod calendars;
 mod ci;
 mod clients;
@@ -52,11 +53,32 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measures us beside our rivals, on the release build.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
         #[arg(long)]
         check: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From a condition at a target to a webhook, beside Prometheus with Alertmanager.
+    Alerts {
+        /// Trials at each setting.
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
+        trials: u64,
+        /// The rival.
+        #[arg(long, default_value = "/usr/bin/prometheus")]
+        prometheus: PathBuf,
+        /// The rival's Alertmanager.
+        #[arg(long, default_value = "/usr/bin/prometheus-alertmanager")]
+        alertmanager: PathBuf,
     },
 }
 
@@ -78,6 +100,9 @@ fn run() -> Result<()> {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
         Command::Calendars { check } => calendars::run(&root(), check),
+        Command::Bench { what: Bench::Alerts { trials, prometheus, alertmanager } } => {
+            bench::alerts(&root(), &bench::Options { trials: trials as usize, prometheus, alertmanager })
+        }
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
 }

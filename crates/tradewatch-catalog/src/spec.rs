@@ -60,6 +60,7 @@ impl From<MetricKind> for Kind {
             MetricKind::Counter => Kind::Counter,
             MetricKind::Gauge => Kind::Gauge,
             MetricKind::Histogram => Kind::Histogram,
+            MetricKind::Summary => Kind::Summary,
             MetricKind::Info => Kind::Info,
         }
     }

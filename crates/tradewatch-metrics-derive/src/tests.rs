@@ -60,17 +60,17 @@ fn metrics_that_are_refused() {
         struct M { /** Orders. */ orders: Info<1> }
             metric orders: an info's name ends in _info; write orders_info, or #[metric(legacy_name = "why")]
         struct M { /** Orders. */ orders_total: u64 }
-            a metric is a Counter, Gauge, Histogram or Info; for a struct of metrics write #[metrics(flatten)]
+            a metric is a Counter, Gauge, Histogram, NativeHistogram, Summary, Info, UpDownCounter, ObservableGauge or ObservableCounter; for a struct of metrics write #[metrics(flatten)]
         struct M { /** Orders. */ #[metric(name = "orders-total")] x: Counter }
             metric orders-total: a metric name is [a-zA-Z_:][a-zA-Z0-9_:]*
         struct M { /** Orders. */ #[metric(legacy_name = " ")] orders: Counter }
             say why the name must break the rules
         struct M { /** Orders. */ #[metric(nuit = "usd")] orders_total: Counter }
-            write unit = "…", name = "…", legacy_name = "reason", event = "…" or gauge here
+            write unit = "…", name = "…", legacy_name = "reason", event = "…", expires = "10m", window, smallest, timeout or gauge here
         struct M { /** Orders. */ #[metric(gauge)] orders_total: Counter }
             #[metric(gauge)] is for an Info; the type says gauge already
         struct M { /** Orders. */ #[buckets(1.0)] orders_total: Counter }
-            only a Histogram has buckets
+            only a Histogram or a NativeHistogram has buckets
         struct M { /** Orders. */ #[labels("a")] orders_total: Counter<(Side,)> }
             labels of this instrument are types: Counter<(Symbol, Side)>
         struct M { /** Wait. */ wait_seconds: Histogram }

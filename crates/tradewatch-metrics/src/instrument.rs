@@ -29,6 +29,9 @@ pub(crate) fn descriptor(
         help: spec.help.trim().to_owned(),
         labels,
         buckets: if kind == MetricKind::Histogram { spec.buckets.to_vec() } else { Vec::new() },
+        quantiles: if kind == MetricKind::Summary { spec.quantiles.to_vec() } else { Vec::new() },
+        expires: spec.expires,
+        native: spec.native,
         service,
         event: spec.event.map(str::to_owned),
         legacy_name: spec.legacy_name.map(str::to_owned),
@@ -51,10 +54,13 @@ pub(crate) fn head<L: LabelSet>(batch: &mut Batch<'_>, descriptor: Descriptor) -
     }
     let head = Head {
         names: Names::of(&descriptor),
+        // One series that is always there has nothing to make room for.
+        expires: descriptor.expires.filter(|_| L::LEN > 0),
         descriptor,
         values_at: L::values_at,
         overflows: L::overflows(),
         rejected: AtomicU64::new(0),
+        rejected_exemplars: AtomicU64::new(0),
     };
     (head, cardinality)
 }

@@ -3,11 +3,13 @@
 extern crate self as tradewatch_metrics;
 
 mod clock;
+mod collector;
 mod counter;
 mod descriptor;
 mod encode;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
+mod exemplar;
 mod gauge;
 mod guard;
 #[cfg(feature = "endpoint")]
@@ -17,25 +19,49 @@ mod info;
 mod instrument;
 mod intern;
 mod label;
+mod native;
+mod observable;
+mod observer;
 pub mod parse;
+#[cfg(feature = "endpoint")]
+mod push;
 mod registry;
 mod series;
 mod slab;
+mod summary;
+mod updown;
 
+pub use clock::Stopwatch;
+pub use collector::{Collected, CollectedFamily, Collector};
 pub use counter::{Counter, CounterHandle};
-pub use descriptor::{BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, valid_metric_name};
+pub use descriptor::{
+    BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, NativeBuckets, QUANTILES_MAX, valid_metric_name,
+};
 pub use encode::Format;
+pub use exemplar::{EXEMPLAR_BYTES_MAX, EXEMPLAR_LABELS_MAX, Exemplar};
 pub use gauge::{Gauge, GaugeHandle, InFlight};
-pub use guard::{Call, Outcome, Timing};
+pub use guard::{Call, Outcome, SampledTimer, SampledTiming, Timing};
 #[cfg(feature = "endpoint")]
 pub use health::{DependencyState, Health};
 pub use histogram::{Histogram, HistogramHandle};
 pub use info::Info;
 pub use intern::{LABEL_VALUE_BYTES_MAX, OVERFLOW};
 pub use label::{Label, LabelDescriptor, LabelSet};
+pub use native::{
+    NativeHistogram, NativeHistogramHandle, NativeSnapshot, SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN,
+    native_bucket_edge,
+};
+pub use observable::{ObservableCounter, ObservableGauge, Readings};
+pub use observer::CALLBACK_LIMIT;
+#[cfg(feature = "endpoint")]
+pub use push::{Push, PushOptions, PushStats};
 pub use registry::{RegisterError, Registry};
+pub use summary::{Summary, SummaryHandle};
 pub use tradewatch_metrics_derive::{Label, Metrics};
+pub use updown::{UpDownCounter, UpDownHandle};
 
+#[doc(hidden)]
+pub use guard::Timed;
 #[doc(hidden)]
 pub use instrument::Instrument;
 #[doc(hidden)]

@@ -1,14 +1,17 @@
 //! The registry: what a process exposes, checked when it is declared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::descriptor::{Descriptor, MetricKind};
-use crate::encode::{self, Format};
+use crate::clock::{Clock, Stopwatch, Wall};
+use crate::collector::{Collected, Collector};
+use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
+use crate::encode::{Format, Names, Own, Page, write_own};
+use crate::gauge;
+use crate::observer::FAILURES;
 use crate::slab::{self, Scrape};
 
 /// A set of metric families with unique names, and the clock of their timers. Cloning shares it.
@@ -22,6 +25,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     clock: Clock,
+    wall: Wall,
     families: Mutex<Families>,
 }
 
@@ -31,12 +35,32 @@ struct Families {
     list: Vec<Arc<dyn Family>>,
     /// The overflow counts of the open labels in use, by label; a label type in two families is here once.
     overflows: Vec<(&'static str, &'static AtomicU64)>,
+    collectors: Vec<Box<dyn Collector>>,
+    /// The names of the instruments' families, so that a collector cannot expose one again.
+    names: HashSet<String>,
+}
+
+impl Families {
+    /// Every name that is taken, with the family that took it.
+    fn taken(&self) -> HashMap<String, String> {
+        let own = self.list.iter().map(|family| family.head().descriptor.clone());
+        let collected = self.collectors.iter().flat_map(|collector| collector.families());
+        let names = |descriptor: Descriptor| {
+            let owner = descriptor.name.clone();
+            exposed_names(&descriptor).into_iter().map(move |name| (name, owner.clone()))
+        };
+        own.chain(collected).flat_map(names).collect()
+    }
 }
 
 /// A registered family, as the encoder sees it.
 pub(crate) trait Family: Send + Sync {
     fn head(&self) -> &Head;
-    fn encode(&self, scrape: &Scrape, format: Format, out: &mut Vec<u8>);
+    fn encode(&self, page: &mut Page<'_>);
+    /// The family, if a callback computes its values at each scrape.
+    fn observed(&self) -> Option<&gauge::Core> {
+        None
+    }
 }
 
 /// What every family has, whatever its kind.
@@ -47,13 +71,22 @@ pub(crate) struct Head {
     pub(crate) overflows: Vec<(&'static str, &'static AtomicU64)>,
     /// Values that were refused: not a number, infinite, or negative where only growth is possible.
     pub(crate) rejected: AtomicU64,
-    pub(crate) names: encode::Names,
+    /// Exemplars that no format could show.
+    pub(crate) rejected_exemplars: AtomicU64,
+    /// After how long an idle series is no longer shown; never if it has no labels.
+    pub(crate) expires: Option<Duration>,
+    pub(crate) names: Names,
 }
 
 impl Head {
     #[cold]
     pub(crate) fn reject(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn reject_exemplar(&self) {
+        self.rejected_exemplars.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -65,9 +98,20 @@ impl Registry {
 
     /// An empty registry with a clock of the caller's: a simulation's virtual time, say.
     ///
-    /// The clock gives the time since any fixed moment. If it steps back, timers read it as no time passed.
+    /// The clock gives the time since any fixed moment. If it steps back, timers read it as no time passed. What
+    /// tells the time of day (`_created`, exemplars) still reads the system's; see [`Registry::with_clocks`].
     pub fn with_clock(now: impl Fn() -> Duration + Send + Sync + 'static) -> Registry {
-        let inner = Inner { clock: Clock::Given(Arc::new(now)), families: Mutex::default() };
+        let inner = Inner { clock: Clock::Given(Arc::new(now)), ..Inner::default() };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// The same with the time of day as well: `unix` is the time since the Unix epoch.
+    pub fn with_clocks(
+        now: impl Fn() -> Duration + Send + Sync + 'static,
+        unix: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Registry {
+        let inner =
+            Inner { clock: Clock::Given(Arc::new(now)), wall: Wall::new(unix), families: Mutex::default() };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -75,35 +119,155 @@ impl Registry {
     ///
     /// The order is by family name, then by label index: the same in every scrape. A histogram's sum, count and
     /// buckets come from between two observations of each thread. Unlabelled families always appear; a labelled
-    /// series appears once it was asked for with `at`, and then stays.
+    /// series appears once it was asked for with `at`, and then stays unless its family expires idle series.
     ///
     /// # Cost
-    /// No writer waits for it. Nothing is allocated in steady state if `out` is reused.
+    /// No writer waits for it. Nothing is allocated in steady state if `out` is reused. It waits for the callbacks
+    /// of observable metrics, all at once and each no longer than its limit; without such metrics it never waits.
     pub fn encode(&self, format: Format, out: &mut Vec<u8>) {
-        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
+        self.observe();
+        let families = self.lock();
+        let collected = (!families.collectors.is_empty()).then(|| {
+            let mut collected = Collected::default();
+            families.collectors.iter().for_each(|collector| collector.collect(&mut collected));
+            collected
+        });
         let scrape = Scrape::begin();
+        let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
         for family in &families.list {
-            family.encode(&scrape, format, out);
+            family.encode(&mut page);
         }
-        drop(scrape);
-        encode::overflows(&families.overflows, format, out);
-        encode::rejected(families.list.iter().map(|family| family.head()), format, out);
-        encode::refused(slab::REFUSED.load(Ordering::Relaxed), format, out);
+        if let Some(collected) = collected {
+            collected.encode(&families.names, &mut page);
+        }
+        families.write_own(&mut page);
         if format == Format::OpenMetrics1 {
             out.extend_from_slice(b"# EOF\n");
         }
     }
 
-    /// Everything declared, by name.
+    /// Lets every callback compute its values. The lock is not held meanwhile: they may use the registry.
+    fn observe(&self) {
+        let observed: Vec<_> =
+            self.lock().list.iter().filter(|family| family.observed().is_some()).cloned().collect();
+        let cores = || observed.iter().filter_map(|family| family.observed());
+        let runs: Vec<_> = cores().filter_map(|core| Some((core, core.observer().get()?.start()))).collect();
+        for (core, run) in runs {
+            if let Some(observer) = core.observer().get() {
+                observer.wait(run, core);
+            }
+        }
+    }
+
+    /// Appends the named families alone, as text without what the registry says about itself.
+    #[cfg(feature = "endpoint")]
+    pub(crate) fn encode_only(&self, names: &[String], format: Format, out: &mut Vec<u8>) {
+        let families = self.lock();
+        let scrape = Scrape::begin();
+        let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
+        for family in families.list.iter().filter(|family| names.contains(&family.head().descriptor.name)) {
+            family.encode(&mut page);
+        }
+    }
+
+    /// Whether a scrape runs callbacks, and so may take as long as the longest of their limits.
+    pub fn has_callbacks(&self) -> bool {
+        self.lock().list.iter().any(|family| family.observed().is_some())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Families> {
+        self.inner.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exposes what `collector` gives at each scrape, after the registry's own families.
+    ///
+    /// # Errors
+    /// If one of its families has a name that is taken.
+    pub fn add_collector(&self, collector: impl Collector) -> Result<(), RegisterError> {
+        let mut families = self.lock();
+        let taken = families.taken();
+        for descriptor in collector.families() {
+            descriptor.check()?;
+            if let Some((name, owner)) =
+                exposed_names(&descriptor).iter().find_map(|name| taken.get_key_value(name))
+            {
+                return Err(RegisterError::duplicate(&descriptor.name, name, owner));
+            }
+        }
+        families.collectors.push(Box::new(collector));
+        Ok(())
+    }
+
+    /// Starts measuring time by the registry's clock.
+    #[inline]
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch::start(self.inner.clock.clone())
+    }
+
+    /// Everything declared, by name: instruments, then what collectors announced.
     pub fn describe(&self) -> Vec<Descriptor> {
-        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        families.list.iter().map(|family| family.head().descriptor.clone()).collect()
+        let families = self.lock();
+        let own = families.list.iter().map(|family| family.head().descriptor.clone());
+        own.chain(families.collectors.iter().flat_map(|collector| collector.families())).collect()
     }
 
     /// Starts a registration; used by `#[derive(Metrics)]`.
     #[doc(hidden)]
     pub fn batch(&self, service: Option<&str>) -> Batch<'_> {
         Batch { registry: self, service: service.map(str::to_owned), families: Vec::new(), error: None }
+    }
+}
+
+const OVERFLOWS: Own = Own {
+    name: "tradewatch_sdk_label_overflow_total",
+    help: "Label values that did not fit into the budget of their label.",
+    labels: &["label"],
+};
+const REJECTED: Own = Own {
+    name: "tradewatch_sdk_rejected_values_total",
+    help: "Values refused: not finite, or negative for a counter.",
+    labels: &["metric"],
+};
+const REJECTED_EXEMPLARS: Own = Own {
+    name: "tradewatch_sdk_rejected_exemplars_total",
+    help: "Exemplars refused: more than 128 bytes of labels, or a name that is none.",
+    labels: &["metric"],
+};
+const REFUSED: Own = Own {
+    name: "tradewatch_sdk_refused_series_total",
+    help: "Series that are not counted: the process has used up its cells.",
+    labels: &[],
+};
+const CALLBACKS: Own = Own {
+    name: "tradewatch_sdk_callback_failures_total",
+    help: "Scrapes that left a metric out since its callback did not answer in time, panicked or failed.",
+    labels: &["metric", "reason"],
+};
+
+impl Families {
+    /// What the SDK tells about itself.
+    fn write_own(&self, page: &mut Page<'_>) {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        // Sorted by label; two label types of one name are one series.
+        let same = self.overflows.chunk_by(|a, b| a.0 == b.0);
+        let rows = same.map(|same| ([same[0].0], same.iter().map(|(_, total)| count(total)).sum()));
+        write_own(page, &OVERFLOWS, rows);
+        let heads = || self.list.iter().map(|family| family.head());
+        let rejected = heads().map(|head| ([head.descriptor.name.as_str()], count(&head.rejected)));
+        write_own(page, &REJECTED, rejected.filter(|(_, count)| *count > 0));
+        let exemplars =
+            heads().map(|head| ([head.descriptor.name.as_str()], count(&head.rejected_exemplars)));
+        write_own(page, &REJECTED_EXEMPLARS, exemplars.filter(|(_, count)| *count > 0));
+        let refused = slab::REFUSED.load(Ordering::Relaxed);
+        write_own(page, &REFUSED, (refused > 0).then_some(([], refused)).into_iter());
+        let observed = self.list.iter().filter_map(|family| family.observed());
+        let failures = observed.flat_map(|core| {
+            let name = core.head().descriptor.name.as_str();
+            let observer = core.observer().get();
+            let row = move |(at, reason)| Some(([name, reason], observer?.failures(at)));
+            FAILURES.into_iter().enumerate().filter_map(row)
+        });
+        write_own(page, &CALLBACKS, failures);
     }
 }
 
@@ -122,6 +286,17 @@ pub struct Spec<'a> {
     pub help: &'a str,
     pub unit: Option<&'a str>,
     pub buckets: &'a [f64],
+    pub native: Option<NativeBuckets>,
+    /// Of a summary.
+    pub quantiles: &'a [f64],
+    /// How far back a summary looks.
+    pub window: Option<Duration>,
+    /// The smallest value that a summary tells from 0.
+    pub smallest: Option<f64>,
+    /// How long the callback of an observable metric may take.
+    pub timeout: Option<Duration>,
+    /// After how long an idle series is no longer shown.
+    pub expires: Option<Duration>,
     pub info_labels: &'a [&'a str],
     pub info_as_gauge: bool,
     pub legacy_name: Option<&'a str>,
@@ -140,6 +315,10 @@ pub struct Batch<'r> {
 impl Batch<'_> {
     pub(crate) fn clock(&self) -> Clock {
         self.registry.inner.clock.clone()
+    }
+
+    pub(crate) fn wall(&self) -> Wall {
+        self.registry.inner.wall.clone()
     }
 
     pub(crate) fn service(&self) -> Option<String> {
@@ -174,8 +353,8 @@ impl Batch<'_> {
             return Err(error);
         }
         let mut families = self.registry.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken: HashMap<String, String> = HashMap::new();
-        for family in families.list.iter().chain(&self.families) {
+        let mut taken = families.taken();
+        for family in &self.families {
             let descriptor = &family.head().descriptor;
             for name in exposed_names(descriptor) {
                 if let Some(owner) = taken.insert(name.clone(), descriptor.name.clone()) {
@@ -183,7 +362,8 @@ impl Batch<'_> {
                 }
             }
         }
-        let Families { list, overflows } = &mut *families;
+        let Families { list, overflows, names, .. } = &mut *families;
+        names.extend(self.families.iter().map(|family| family.head().descriptor.name.clone()));
         overflows.extend(self.families.iter().flat_map(|family| &family.head().overflows));
         overflows.sort_by_key(|(label, count)| (*label, std::ptr::from_ref(*count)));
         overflows.dedup_by_key(|(_, count)| std::ptr::from_ref(*count));
@@ -200,6 +380,7 @@ fn exposed_names(descriptor: &Descriptor) -> Vec<String> {
     let suffixes: &[&str] = match descriptor.kind {
         MetricKind::Counter => &["_total", "_created"],
         MetricKind::Histogram => &["_bucket", "_count", "_sum", "_created"],
+        MetricKind::Summary => &["_count", "_sum", "_created"],
         MetricKind::Info => &["_info"],
         MetricKind::Gauge => &[],
     };

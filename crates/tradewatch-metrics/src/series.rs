@@ -3,13 +3,22 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::clock::Wall;
+use crate::encode::Entry;
 use crate::slab::{self, CellKind};
+
+/// The resolution in which a table keeps when each series began: milliseconds.
+const BORN_MILLIS: u64 = 100;
 
 /// One slot for each label combination, taken when the combination is first asked for.
 pub(crate) struct SlotTable {
     slots: Box<[AtomicU32]>,
     layout: Box<[CellKind]>,
-    create: Mutex<()>,
+    /// Index and time of birth of each combination, in the order they were asked for.
+    births: Mutex<Vec<(u32, u32)>>,
+    wall: Wall,
+    /// What times of birth count from, in Unix milliseconds.
+    epoch: u64,
     /// How many combinations have a slot; the encoder sees by it whether its cached lines are all of them.
     len: AtomicUsize,
 }
@@ -19,9 +28,18 @@ impl SlotTable {
         SlotTable {
             slots: (0..cardinality).map(|_| AtomicU32::new(slab::SINK)).collect(),
             layout: layout.into(),
-            create: Mutex::new(()),
+            births: Mutex::default(),
+            epoch: Wall::default().millis(),
+            wall: Wall::default(),
             len: AtomicUsize::new(0),
         }
+    }
+
+    /// Tells by another clock when series began.
+    pub(crate) fn with_wall(mut self, wall: &Wall) -> SlotTable {
+        self.epoch = wall.millis();
+        self.wall = wall.clone();
+        self
     }
 
     /// The slot of a combination, which exists from now on.
@@ -44,13 +62,16 @@ impl SlotTable {
     #[inline(never)]
     fn create(&self, index: usize) -> u32 {
         let Some(entry) = self.slots.get(index) else { return slab::SINK };
-        let _lock = self.create.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut births = self.births.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entry.load(Ordering::Acquire);
         if known != slab::SINK {
             return known;
         }
         let slot = slab::allocate(&self.layout);
         if slot != slab::SINK {
+            // Rounded down, so that nothing is counted before the series began.
+            let born = self.wall.millis().saturating_sub(self.epoch) / BORN_MILLIS;
+            births.push((index as u32, u32::try_from(born).unwrap_or(u32::MAX)));
             entry.store(slot, Ordering::Release);
             self.len.fetch_add(1, Ordering::Release);
         }
@@ -61,12 +82,23 @@ impl SlotTable {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Index and slot of each combination that exists, by index.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, u32)> {
-        let slots = self.slots.iter().enumerate();
-        slots
-            .map(|(index, slot)| (index, slot.load(Ordering::Acquire)))
-            .filter(|(_, slot)| *slot != slab::SINK)
+    /// Each combination that exists, by index.
+    ///
+    /// Sorts and allocates; asked for only when [`SlotTable::len`] changed.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let births = self.births.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let entry = |(index, born): (u32, u32)| {
+            let slot = self.slots[index as usize].load(Ordering::Acquire);
+            Entry { index: index as usize, slot, born }
+        };
+        let mut entries: Vec<Entry> = births.into_iter().map(entry).collect();
+        entries.sort_unstable_by_key(|entry| entry.index);
+        entries
+    }
+
+    /// When a series began, in Unix milliseconds, from what its entry says.
+    pub(crate) fn created(&self, born: u32) -> u64 {
+        self.epoch + u64::from(born) * BORN_MILLIS
     }
 }
 

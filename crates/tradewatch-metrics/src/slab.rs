@@ -245,6 +245,19 @@ pub(crate) fn add(slot: u32, by: u64) {
     }
 }
 
+/// Adds 1 to an integer cell of this thread and returns what it held.
+#[inline(always)]
+pub(crate) fn next(slot: u32) -> u64 {
+    match own_chunk(slot) {
+        Some(chunk) => {
+            let before = chunk.cell(slot as usize).load(Ordering::Relaxed);
+            chunk.cell(slot as usize).store(before.wrapping_add(1), Ordering::Relaxed);
+            before
+        }
+        None => next_cold(slot),
+    }
+}
+
 /// Adds to a float cell of this thread.
 #[inline(always)]
 pub(crate) fn add_f64(slot: u32, by: f64) {
@@ -277,6 +290,13 @@ fn add_cold(slot: u32, by: u64) {
 
 #[cold]
 #[inline(never)]
+fn next_cold(slot: u32) -> u64 {
+    // Its own cell or a shared one: an atomic addition is right for both, and this is not the fast path.
+    chunk_cold(slot).0.cell(slot as usize).fetch_add(1, Ordering::Relaxed)
+}
+
+#[cold]
+#[inline(never)]
 fn add_f64_cold(slot: u32, by: f64) {
     let (chunk, shared) = chunk_cold(slot);
     let cell = chunk.cell(slot as usize);
@@ -293,27 +313,90 @@ fn observe_cold(slot: u32, bucket: usize, value: f64) {
 #[inline(always)]
 fn observe_own(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
     let base = slot as usize;
-    let sequence = chunk.cell(base);
-    let before = sequence.load(Ordering::Relaxed);
-    // In progress while the sum and the bucket do not belong together. The fence orders that mark before the
-    // values, the release store orders the values before its end.
-    sequence.store(before.wrapping_add(BEGUN), Ordering::Relaxed);
-    fence(Ordering::Release);
-    add_float(chunk.cell(base + 1), value);
-    add_int(chunk.cell(base + 2 + bucket), 1);
-    sequence.store(before.wrapping_add(DONE), Ordering::Release);
+    in_one_step(chunk.cell(base), || {
+        add_float(chunk.cell(base + 1), value);
+        add_int(chunk.cell(base + 2 + bucket), 1);
+    });
 }
 
 /// The same for cells that others write to as well: they do not wait for each other, and a reader waits until
 /// none is in progress.
 fn observe_shared(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
     let base = slot as usize;
-    let sequence = chunk.cell(base);
+    in_one_step_shared(chunk.cell(base), || {
+        add_float_shared(chunk.cell(base + 1), value);
+        chunk.cell(base + 2 + bucket).fetch_add(1, Ordering::Relaxed);
+    });
+}
+
+/// Writes to cells of this thread so that a reader sees all of it or nothing.
+#[inline(always)]
+fn in_one_step(sequence: &AtomicU64, write: impl FnOnce()) {
+    let before = sequence.load(Ordering::Relaxed);
+    // In progress while the sum and the bucket do not belong together. The fence orders that mark before the
+    // values, the release store orders the values before its end.
+    sequence.store(before.wrapping_add(BEGUN), Ordering::Relaxed);
+    fence(Ordering::Release);
+    write();
+    sequence.store(before.wrapping_add(DONE), Ordering::Release);
+}
+
+/// The same for cells that others write to as well.
+fn in_one_step_shared(sequence: &AtomicU64, write: impl FnOnce()) {
     sequence.fetch_add(BEGUN, Ordering::Relaxed);
     fence(Ordering::Release);
-    add_float_shared(chunk.cell(base + 1), value);
-    chunk.cell(base + 2 + bucket).fetch_add(1, Ordering::Relaxed);
+    write();
     sequence.fetch_add(DONE - BEGUN, Ordering::Release);
+}
+
+/// Counts `value` in the cell `bucket`, wherever that lies, and in the cell `classic` behind `head` if there is
+/// one, and adds it to the sum of `head`; as one step for a scrape.
+#[inline(always)]
+pub(crate) fn observe_apart(head: u32, bucket: u32, classic: Option<u32>, value: f64) {
+    let own = |slab: &'static Slab| {
+        Some((slab.chunk(head, Ordering::Relaxed)?, slab.chunk(bucket, Ordering::Relaxed)?))
+    };
+    match SLAB.get().and_then(own) {
+        Some((first, second)) => observe_apart_own(first, second, head, bucket, classic, value),
+        None => observe_apart_cold(head, bucket, classic, value),
+    }
+}
+
+#[inline(always)]
+fn observe_apart_own(
+    first: &Chunk,
+    second: &Chunk,
+    head: u32,
+    bucket: u32,
+    classic: Option<u32>,
+    value: f64,
+) {
+    let base = head as usize;
+    in_one_step(first.cell(base), || {
+        add_float(first.cell(base + 1), value);
+        add_int(second.cell(bucket as usize), 1);
+        if let Some(classic) = classic {
+            add_int(first.cell(base + classic as usize), 1);
+        }
+    });
+}
+
+#[cold]
+#[inline(never)]
+fn observe_apart_cold(head: u32, bucket: u32, classic: Option<u32>, value: f64) {
+    let (first, shared) = chunk_cold(head);
+    let (second, _) = chunk_cold(bucket);
+    if !shared {
+        return observe_apart_own(first, second, head, bucket, classic, value);
+    }
+    let base = head as usize;
+    in_one_step_shared(first.cell(base), || {
+        add_float_shared(first.cell(base + 1), value);
+        second.cell(bucket as usize).fetch_add(1, Ordering::Relaxed);
+        if let Some(classic) = classic {
+            first.cell(base + classic as usize).fetch_add(1, Ordering::Relaxed);
+        }
+    });
 }
 
 /// The layout of a histogram's range: sequence, sum, then one cell for each bucket.
@@ -364,29 +447,71 @@ impl Scrape {
         }
         Some(sum)
     }
+
+    /// Shows `read` the cells of each thread that has some at `head`, the first of which is a sequence, until it
+    /// has seen them from between two observations; then calls `take`, once for each thread.
+    ///
+    /// False if a thread was in the middle of an observation for too long; what was taken is then incomplete.
+    pub(crate) fn each_thread<S>(
+        &self,
+        head: u32,
+        state: &mut S,
+        read: impl Fn(&mut S, &ThreadCells<'_>),
+        take: impl Fn(&mut S),
+    ) -> bool {
+        self.0.iter().all(|slab| {
+            let Some(chunk) = slab.chunk(head, Ordering::Acquire) else { return true };
+            let whole = undisturbed(chunk.cell(head as usize), || read(state, &ThreadCells(slab)));
+            if whole {
+                take(state);
+            }
+            whole
+        })
+    }
+}
+
+/// The cells of one thread, as a scrape reads them.
+pub(crate) struct ThreadCells<'a>(&'a Slab);
+
+impl ThreadCells<'_> {
+    /// What a cell holds; 0 if the thread never wrote near it.
+    pub(crate) fn load(&self, slot: u32) -> u64 {
+        let chunk = self.0.chunk(slot, Ordering::Acquire);
+        chunk.map_or(0, |chunk| chunk.cell(slot as usize).load(Ordering::Relaxed))
+    }
+}
+
+/// Calls `read` until no observation was in progress while it ran; false if there always was.
+fn undisturbed(sequence: &AtomicU64, mut read: impl FnMut()) -> bool {
+    for attempt in 0..READ_SPINS_MAX + READ_YIELDS_MAX {
+        let before = sequence.load(Ordering::Acquire);
+        read();
+        // Orders the reads above before the second look at the sequence.
+        fence(Ordering::Acquire);
+        if before & IN_PROGRESS == 0 && sequence.load(Ordering::Relaxed) == before {
+            return true;
+        }
+        if attempt < READ_SPINS_MAX { std::hint::spin_loop() } else { std::thread::yield_now() }
+    }
+    false
 }
 
 /// Adds one thread's buckets to `counts`, all from between two observations.
 fn read_histogram(chunk: &Chunk, slot: u32, counts: &mut [u64]) -> Option<f64> {
     let base = slot as usize;
-    let sequence = chunk.cell(base);
-    let mut copy = [0u64; RANGE_CELLS_MAX];
+    let (mut sum, mut copy) = (0, [0u64; RANGE_CELLS_MAX]);
     let copy = &mut copy[..counts.len()];
-    for attempt in 0..READ_SPINS_MAX + READ_YIELDS_MAX {
-        let before = sequence.load(Ordering::Acquire);
-        let sum = chunk.cell(base + 1).load(Ordering::Relaxed);
+    let whole = undisturbed(chunk.cell(base), || {
+        sum = chunk.cell(base + 1).load(Ordering::Relaxed);
         for (bucket, value) in copy.iter_mut().enumerate() {
             *value = chunk.cell(base + 2 + bucket).load(Ordering::Relaxed);
         }
-        // Orders the reads above before the second look at the sequence.
-        fence(Ordering::Acquire);
-        if before & IN_PROGRESS == 0 && sequence.load(Ordering::Relaxed) == before {
-            counts.iter_mut().zip(copy.iter()).for_each(|(total, one)| *total = total.wrapping_add(*one));
-            return Some(f64::from_bits(sum));
-        }
-        if attempt < READ_SPINS_MAX { std::hint::spin_loop() } else { std::thread::yield_now() }
+    });
+    if !whole {
+        return None;
     }
-    None
+    counts.iter_mut().zip(copy.iter()).for_each(|(total, one)| *total = total.wrapping_add(*one));
+    Some(f64::from_bits(sum))
 }
 
 /// Adds the cells of a slab without a thread to the retired slab and frees their memory. The list stands for

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tradewatch_tsdb::{Db, Sample, Series, Timestamp, Value};
 
 use crate::annotate::Annotations;
-use crate::ast::{Expr, ValueType};
+use crate::ast::{AggregateOp, Expr, ExprKind, ValueType};
 use crate::eval::{Evaluator, Out};
 use crate::frame::{Cell, Frame, Grid};
 use crate::value::{QueryResult, QueryStats, QueryValue, VectorSample};
@@ -170,7 +170,11 @@ impl Engine {
                 }
                 Out::Vector(mut frame) => {
                     self.clean_up(&mut frame)?;
-                    QueryValue::Vector(vector_of(&frame, at))
+                    let mut vector = vector_of(&frame, at);
+                    if !has_order(expr) {
+                        vector.sort_by(|a, b| a.labels.cmp(&b.labels));
+                    }
+                    QueryValue::Vector(vector)
                 }
             }
         };
@@ -259,6 +263,21 @@ fn in_bounds(ts: Timestamp) -> Result<i64> {
         return Ok(ms);
     }
     Err(EvalError::limit(format!("time {ms} ms is out of bounds; the limit is {TIME_MS_MAX} ms from 1970")))
+}
+
+/// Whether something in the expression puts its result into an order that counts.
+fn has_order(expr: &Expr) -> bool {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match &expr.kind {
+            ExprKind::Call(call) if call.function.name.starts_with("sort") => return true,
+            ExprKind::Aggregate(a) if matches!(a.op, AggregateOp::Topk | AggregateOp::Bottomk) => {
+                return true;
+            }
+            _ => open.extend(expr.children()),
+        }
+    }
+    false
 }
 
 fn value_of(cell: Cell<'_>) -> Option<Value> {

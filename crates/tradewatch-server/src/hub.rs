@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
 
+use crate::push::Pushed;
 use crate::rules::Message;
 use crate::scrape::Scraped;
 use crate::scrape::manager::Committed;
@@ -64,6 +65,12 @@ impl Hub {
         if turned {
             self.tell_pages(Event::Targets);
         }
+    }
+
+    /// Pushed samples were committed.
+    pub fn pushed(&self, pushed: Pushed) {
+        self.tell_rules(Message::Pushed(pushed));
+        self.tell_pages(Event::Committed(Instant::now()));
     }
 
     /// A target is no longer scraped.

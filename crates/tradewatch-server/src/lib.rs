@@ -15,6 +15,7 @@ pub mod monitor;
 pub mod net;
 pub mod notify;
 pub mod options;
+pub mod push;
 pub mod query;
 pub mod relabel;
 pub mod rules;

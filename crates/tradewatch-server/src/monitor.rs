@@ -1,10 +1,13 @@
 //! The parts of a running monitor, wired together, and the one way to change its configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tradewatch_alert::budget::{self, Budget, Plan};
+use tradewatch_alert::rules::{Group, RuleSpec};
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
@@ -15,6 +18,7 @@ use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
+use crate::push::Pushes;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
 use crate::scrape::manager::Manager;
@@ -56,6 +60,8 @@ pub struct Monitor {
     pub hub: Arc<Hub>,
     /// The targets.
     pub scrapes: Manager,
+    /// What is pushed.
+    pub pushes: Pushes,
     /// The rule groups.
     pub groups: Shared,
     /// Notifications.
@@ -83,11 +89,13 @@ pub struct Monitor {
 pub struct Loaded {
     config: Config,
     routes: Routes,
-    groups: Vec<tradewatch_alert::rules::Group>,
+    groups: Vec<(Group, Vec<Option<Budget>>)>,
     outside: Outside,
     warnings: Vec<String>,
     /// Broken rules, left out.
     broken: Vec<String>,
+    /// Rules that are labelled `rts6` and cannot be in time; at the start they are in force all the same.
+    late: Vec<String>,
 }
 
 impl Loaded {
@@ -111,8 +119,42 @@ impl Loaded {
             if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }
         }
         let outside = Outside::of(&config)?;
-        Ok(Loaded { config, routes, groups, outside, warnings, broken })
+        let external_labels = external_labels(&config);
+        let feeds = target::feeds(&config);
+        let plan = Plan { feeds: &feeds, routes: routes.config(), external_labels: &external_labels };
+        let budgets = budget::budgets(&groups, &plan);
+        // Without a configuration nothing is known of what feeds a rule, so nothing can be said of its time.
+        let late = match options.config_file {
+            Some(_) => budget::violations(&groups, &budgets).iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        let groups = groups.into_iter().zip(budgets).collect();
+        Ok(Loaded { config, routes, groups, outside, warnings, broken, late })
     }
+
+    /// What is wrong, line by line; a reload with any of it is refused.
+    pub fn errors(&self) -> Vec<&str> {
+        self.broken.iter().chain(&self.late).map(String::as_str).collect()
+    }
+
+    /// What has no effect, or not the one that its writer may expect.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The alerting rules with their latency budgets: file, rule, budget.
+    pub fn budgets(&self) -> impl Iterator<Item = (&str, &RuleSpec, &Budget)> {
+        self.groups.iter().flat_map(|(group, budgets)| {
+            let rules = group.rules().map(|(spec, ..)| spec).zip(budgets);
+            rules.filter_map(|(spec, budget)| Some((group.file(), spec, budget.as_ref()?)))
+        })
+    }
+}
+
+/// Labels that are added to what leaves the monitor.
+fn external_labels(config: &Config) -> BTreeMap<String, String> {
+    let labels = config.file.global.external_labels.iter();
+    labels.map(|(name, value)| (name.0.clone(), value.clone())).collect()
 }
 
 impl Monitor {
@@ -141,6 +183,7 @@ impl Monitor {
             Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
+            pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
             options,
@@ -176,6 +219,15 @@ impl Monitor {
         self.config.read().expect("no panic while the configuration is locked").clone()
     }
 
+    /// What rules need of the configuration that is in force.
+    pub fn around(&self) -> Around {
+        Around {
+            external_labels: external_labels(&self.config()),
+            external_url: self.external_url.clone(),
+            resend_delay: self.options.resend_delay,
+        }
+    }
+
     /// The outcome of the last reload.
     pub fn config_status(&self) -> ConfigStatus {
         self.status.lock().expect("no panic while the status is locked").clone()
@@ -192,9 +244,9 @@ impl Monitor {
         let read = read.unwrap_or_else(|error| {
             Err(Error::internal(format!("reading the configuration broke off: {error}")))
         });
-        let read = read.and_then(|loaded| match loaded.broken.is_empty() {
-            true => Ok(loaded),
-            false => Err(Error::config(loaded.broken.join("\n"))),
+        let read = read.and_then(|loaded| match loaded.errors()[..] {
+            [] => Ok(loaded),
+            ref errors => Err(Error::config(errors.join("\n"))),
         });
         match read {
             Ok(loaded) => {
@@ -214,25 +266,24 @@ impl Monitor {
     }
 
     fn apply(&self, loaded: Loaded) {
-        let Loaded { config, routes, groups, outside, mut warnings, broken } = loaded;
+        let Loaded { config, routes, groups, outside, mut warnings, broken, late } = loaded;
         for line in &broken {
             tracing::error!("left out: {line}");
         }
         for line in &warnings {
             tracing::warn!("{line}");
         }
+        for line in &late {
+            tracing::error!("{line}");
+        }
         for line in routes.faults() {
             tracing::error!("this receiver cannot be used, the others work: {line}");
         }
-        warnings.splice(0..0, broken.into_iter().chain(routes.faults().iter().cloned()));
+        let faults = routes.faults().to_vec();
+        warnings.splice(0..0, broken.into_iter().chain(late).chain(faults));
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
-        let external_labels = config.file.global.external_labels.iter();
-        let around = Around {
-            external_labels: external_labels.map(|(name, value)| (name.0.clone(), value.clone())).collect(),
-            external_url: self.external_url.clone(),
-            resend_delay: self.options.resend_delay,
-        };
+        let around = self.around();
         self.notifier.configure(routes, outside);
         self.hub.tell_rules(Message::Replace(groups, around));
         for line in self.sync_targets() {

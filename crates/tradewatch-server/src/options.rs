@@ -68,6 +68,12 @@ pub struct WebOptions {
     pub enable_lifecycle: bool,
     /// `--web.enable-admin-api`.
     pub enable_admin_api: bool,
+    /// `--web.enable-remote-write-receiver`: others may write samples.
+    pub enable_remote_write_receiver: bool,
+    /// `--web.enable-otlp-receiver`: OpenTelemetry exporters may write samples.
+    pub enable_otlp_receiver: bool,
+    /// `--web.enable-push-receiver`: services may push what their alerts hang on.
+    pub enable_push_receiver: bool,
     /// `--web.external-url`: where people reach the monitor; begins the links in notifications.
     pub external_url: Option<String>,
 }

@@ -52,6 +52,24 @@ pub enum DeliveryStatus {
     Error,
 }
 
+/// How samples were pushed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
+#[label(name = "protocol")]
+pub enum PushProtocol {
+    /// Remote write 1.0.
+    #[label(value = "remote_write_1")]
+    RemoteWrite1,
+    /// Remote write 2.0.
+    #[label(value = "remote_write_2")]
+    RemoteWrite2,
+    /// OpenTelemetry over HTTP.
+    #[label(value = "otlp")]
+    Otlp,
+    /// Exposition text, from the SDK.
+    #[label(value = "text")]
+    Text,
+}
+
 /// The hundreds of an HTTP status.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
 #[label(name = "code")]
@@ -114,6 +132,12 @@ pub struct Telemetry {
     pub targets_current: Gauge,
     /// Targets whose last scrape succeeded.
     pub targets_up_current: Gauge,
+    /// Samples that were pushed and stored, by protocol.
+    pub pushed_samples_total: Counter<(PushProtocol,)>,
+    /// Samples that were pushed and refused, by protocol.
+    pub pushed_samples_refused_total: Counter<(PushProtocol,)>,
+    /// Pushes that failed as a whole: not readable, or the store did not write.
+    pub pushes_failed_total: Counter<(PushProtocol,)>,
     /// Rules evaluated.
     pub rule_evaluations_total: Counter<(RuleGroup,)>,
     /// Rules whose evaluation failed.
@@ -127,6 +151,9 @@ pub struct Telemetry {
     /// Time from the commit of a scrape to the end of the evaluation of the groups it feeds.
     #[buckets(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)]
     pub rule_evaluation_lag_seconds: Histogram,
+    /// Time from the samples that make an alert fire, or from the end of its `for`, until the notifier is told.
+    #[buckets(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)]
+    pub alert_generation_seconds: Histogram,
     /// Alerts that are pending.
     pub alerts_pending_current: Gauge,
     /// Alerts that fire.

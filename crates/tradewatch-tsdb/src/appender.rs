@@ -162,7 +162,8 @@ impl Appender {
     /// # Errors
     /// `is_out_of_order`, `is_duplicate`, `is_too_far_in_future`, `is_unknown_series`, and what
     /// [`Appender::series`] found; each is counted in [`Stats::refused`](crate::Stats). The appender stays usable.
-    pub fn append_sample(&mut self, id: SeriesId, sample: Sample) -> Result<(), Error> {
+    pub fn append_sample(&mut self, id: SeriesId, mut sample: Sample) -> Result<(), Error> {
+        sample.start = sample.start.filter(|start| start.as_millis() != 0);
         let outcome = self.check(id, &sample);
         match outcome {
             Ok(Fit::New) => {

@@ -64,14 +64,25 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
-    /// The number of 1 bits before the next 0, which is read too, or `max` (at most 32) if there are as many.
-    pub fn ones(&mut self, max: u32) -> Option<u32> {
-        let ones = (!(self.window() << (self.at % 8))).leading_zeros().min(max);
-        self.take(if ones < max { ones + 1 } else { max })?;
-        Some(ones)
+    /// The bits from here on, the next one on top; at least 57 of them count, zero behind the end.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.window() << (self.at % 8)
+    }
+
+    /// Steps over `count` bits, if there are as many.
+    #[inline]
+    pub fn skip(&mut self, count: u32) -> Option<()> {
+        let at = self.at + count as usize;
+        if at > self.bytes.len() * 8 {
+            return None;
+        }
+        self.at = at;
+        Some(())
     }
 
     /// The eight bytes from the current one on, zero behind the end.
+    #[inline]
     fn window(&self) -> u64 {
         let from = self.at / 8;
         match self.bytes.get(from..from + 8) {
@@ -196,19 +207,14 @@ mod tests {
         }
 
         #[test]
-        fn ones_are_counted(counts in proptest::collection::vec(0u32..=6, 0..60), skew in 0u32..8) {
-            let mut writer = BitWriter::default();
-            writer.push(0, skew);
-            for count in &counts {
-                writer.push((1 << (count + 1)) - 2, count + 1);
+        fn a_look_ahead_sees_what_is_taken(bytes in proptest::collection::vec(any::<u8>(), 0..20), steps in proptest::collection::vec(1u32..=57, 0..12)) {
+            let mut reader = BitReader::new(&bytes);
+            for count in steps {
+                let (seen, mut other) = (reader.peek() >> (64 - count), reader.clone());
+                let taken = other.take(count);
+                prop_assert_eq!(reader.skip(count).is_some(), taken.is_some());
+                prop_assert!(taken.is_none_or(|taken| taken == seen));
             }
-            let mut reader = BitReader::new(writer.as_bytes());
-            reader.take(skew);
-            for count in &counts {
-                prop_assert_eq!(reader.ones(7), Some(*count));
-            }
-            prop_assert_eq!(BitReader::new(&[0xff]).ones(4), Some(4));
-            prop_assert_eq!(BitReader::new(&[0xff]).ones(9), None);
         }
 
         #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::bits::{BitReader, BitWriter, Bytes};
 use crate::histogram_codec;
+use crate::read::Columns;
 use crate::{Histogram, Sample, Timestamp, Value};
 
 /// A chunk is closed at this many samples: a query decodes whole chunks, memory pays per chunk.
@@ -51,37 +52,78 @@ impl Chunk {
         size_of::<Chunk>() + 2 * size_of::<usize>() + self.data.len()
     }
 
-    /// Appends the samples from `start` to `end` to `out`.
-    ///
-    /// Stops early where the data is cut short, which a checksum has excluded before.
-    pub fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
-        if self.first >= start && self.last <= end {
-            out.reserve(self.count as usize);
-        }
-        let keep = |ts: Timestamp, value: Value, out: &mut Vec<Sample>| {
-            if ts >= start && ts <= end {
-                out.push(Sample { ts, value, start: self.start });
+    /// The chunk as a borrowed one.
+    pub fn packed(&self) -> Packed<'_> {
+        let Chunk { kind, first, last, count, start, ref data } = *self;
+        Packed { kind, first, last, count, start, data }
+    }
+
+    /// All samples, in the order of time.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut columns = Columns::default();
+        columns.read(&self.packed(), Timestamp::MIN, Timestamp::MAX);
+        columns.to_samples()
+    }
+}
+
+/// A chunk whose data is borrowed: a closed one, the open one, or one in a file.
+///
+/// Reading stops early where the data is cut short, which a checksum has excluded before.
+#[derive(Copy, Clone, Debug)]
+pub struct Packed<'a> {
+    pub kind: ChunkKind,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub count: u32,
+    pub start: Option<Timestamp>,
+    pub data: &'a [u8],
+}
+
+impl Packed<'_> {
+    /// Gives the histograms to `take`, oldest first, until it says that it has enough.
+    pub fn each_histogram(&self, mut take: impl FnMut(Timestamp, Arc<Histogram>) -> bool) {
+        let histograms = Histograms { bytes: Bytes(self.data), ts: 0, previous: None };
+        for (ts, histogram) in histograms.take(self.count as usize) {
+            if !take(ts, histogram) {
+                break;
             }
-            ts <= end
-        };
+        }
+    }
+
+    /// Appends the floats from `start` to `end`.
+    pub fn floats_into(&self, start: i64, end: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        if self.first.as_millis() >= start && self.last.as_millis() <= end {
+            times.reserve(self.count as usize);
+            values.reserve(self.count as usize);
+        }
+        for (ts, value) in Floats::new(self) {
+            if ts > end {
+                break;
+            }
+            if ts >= start {
+                times.push(ts);
+                values.push(value);
+            }
+        }
+    }
+
+    /// The newest sample from `start` to `end`.
+    pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
+        let mut newest = None;
         match self.kind {
             ChunkKind::Float => {
-                let floats = Floats::new(self);
-                for (ts, value) in floats {
-                    if !keep(ts, Value::Float(value), out) {
-                        break;
-                    }
+                for (ts, value) in Floats::new(self).take_while(|(ts, _)| *ts <= end.as_millis()) {
+                    newest = Some((Timestamp::from_millis(ts), Value::Float(value)));
                 }
             }
-            ChunkKind::Histogram => {
-                let histograms = Histograms { bytes: Bytes(&self.data), ts: 0, previous: None };
-                for (ts, value) in histograms.take(self.count as usize) {
-                    if !keep(ts, Value::Histogram(value), out) {
-                        break;
-                    }
+            ChunkKind::Histogram => self.each_histogram(|ts, histogram| {
+                if ts <= end {
+                    newest = Some((ts, Value::Histogram(histogram)));
                 }
-            }
+                ts <= end
+            }),
         }
+        newest.filter(|(ts, _)| *ts >= start).map(|(ts, value)| Sample { ts, value, start: self.start })
     }
 }
 
@@ -148,13 +190,19 @@ impl OpenChunk {
         true
     }
 
-    /// The samples so far as a closed chunk.
-    pub fn seal(&self) -> Chunk {
+    /// The samples so far.
+    pub fn packed(&self) -> Packed<'_> {
         let (kind, data) = match &self.body {
             Body::Float { bits, .. } => (ChunkKind::Float, bits.as_bytes()),
             Body::Histogram { bytes, .. } => (ChunkKind::Histogram, bytes.as_slice()),
         };
         let OpenChunk { first, last, count, start, .. } = *self;
+        Packed { kind, first, last, count, start, data }
+    }
+
+    /// The samples so far as a closed chunk.
+    pub fn seal(&self) -> Chunk {
+        let Packed { kind, first, last, count, start, data } = self.packed();
         Chunk { kind, first, last, count, start, data: data.into() }
     }
 
@@ -204,19 +252,6 @@ fn push_time(bits: &mut BitWriter, change: i64) {
     bits.push(change as u64, 64);
 }
 
-fn take_time(bits: &mut BitReader) -> Option<i64> {
-    let ones = bits.ones(4)?;
-    match ones {
-        0 => Some(0),
-        4 => Some(bits.take(64)? as i64),
-        _ => {
-            let width = TIME_BITS[ones as usize - 1];
-            let value = bits.take(width)?;
-            Some((value << (64 - width)) as i64 >> (64 - width))
-        }
-    }
-}
-
 /// `0`: the same value. `10`: the XOR fits the window of the one before. `11`: five bits of leading zeros,
 /// six bits of length less one, then that many bits.
 fn push_value(bits: &mut BitWriter, xor: u64, leading: &mut u32, significant: &mut u32) {
@@ -240,20 +275,9 @@ fn push_value(bits: &mut BitWriter, xor: u64, leading: &mut u32, significant: &m
     }
 }
 
-fn take_value(bits: &mut BitReader, leading: &mut u32, significant: &mut u32) -> Option<u64> {
-    match bits.ones(2)? {
-        0 => return Some(0),
-        1 => {}
-        _ => {
-            *leading = bits.take(5)? as u32;
-            *significant = bits.take(6)? as u32 + 1;
-        }
-    }
-    // Neither holds in a chunk of ours: a window wider than the value, or used before it was set.
-    let trail = 64u32.checked_sub(*leading + *significant).filter(|_| *significant > 0)?;
-    Some(bits.take(*significant)? << trail)
-}
-
+/// Reads what [`push_time`] and [`push_value`] wrote.
+///
+/// The two flags of a sample, and what follows them in the usual cases, lie within one look at 57 bits.
 struct Floats<'a> {
     bits: BitReader<'a>,
     left: u32,
@@ -266,27 +290,75 @@ struct Floats<'a> {
 }
 
 impl Floats<'_> {
-    fn new(chunk: &Chunk) -> Floats<'_> {
+    fn new<'a>(chunk: &Packed<'a>) -> Floats<'a> {
         let (ts, left) = (chunk.first.as_millis(), chunk.count);
-        let bits = BitReader::new(&chunk.data);
+        let bits = BitReader::new(chunk.data);
         Floats { bits, left, is_first: true, ts, delta: 0, value: 0, leading: 0, significant: 0 }
+    }
+
+    /// The change of the delta, where it is not zero.
+    fn take_time(&mut self, window: u64) -> Option<i64> {
+        let ones = (!window).leading_zeros().min(4);
+        if ones == 4 {
+            self.bits.skip(4)?;
+            return Some(self.bits.take(64)? as i64);
+        }
+        let width = TIME_BITS[ones as usize - 1];
+        self.bits.skip(ones + 1 + width)?;
+        Some((window << (ones + 1)) as i64 >> (64 - width))
+    }
+
+    /// The XOR whose flags begin after `before` bits of the window.
+    #[inline(always)]
+    fn take_xor(&mut self, window: u64, before: u32) -> Option<u64> {
+        let window = window << before;
+        if window >> 63 == 0 {
+            self.bits.skip(before + 1)?;
+            return Some(0);
+        }
+        let mut flags = 2;
+        if window >> 62 == 0b11 {
+            flags = 13;
+            self.leading = (window << 2 >> 59) as u32;
+            self.significant = (window << 7 >> 58) as u32 + 1;
+        }
+        // Neither holds in a chunk of ours: a window wider than the value, or used before it was set.
+        let significant = self.significant;
+        if significant == 0 || self.leading + significant > 64 {
+            return None;
+        }
+        let trail = 64 - self.leading - significant;
+        if before + flags + significant <= 57 {
+            self.bits.skip(before + flags + significant)?;
+            return Some(window << flags >> (64 - significant) << trail);
+        }
+        self.bits.skip(before + flags)?;
+        Some(self.bits.take(significant)? << trail)
     }
 }
 
 impl Iterator for Floats<'_> {
-    type Item = (Timestamp, f64);
+    type Item = (i64, f64);
 
-    fn next(&mut self) -> Option<(Timestamp, f64)> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<(i64, f64)> {
         self.left = self.left.checked_sub(1)?;
         if self.is_first {
             self.is_first = false;
             self.value = self.bits.take(64)?;
         } else {
-            self.delta = self.delta.wrapping_add(take_time(&mut self.bits)?);
+            let window = self.bits.peek();
+            let xor = if window >> 63 == 0 {
+                self.take_xor(window, 1)?
+            } else {
+                self.delta = self.delta.wrapping_add(self.take_time(window)?);
+                let window = self.bits.peek();
+                self.take_xor(window, 0)?
+            };
             self.ts = self.ts.wrapping_add(self.delta);
-            self.value ^= take_value(&mut self.bits, &mut self.leading, &mut self.significant)?;
+            self.value ^= xor;
         }
-        Some((Timestamp::from_millis(self.ts), f64::from_bits(self.value)))
+        Some((self.ts, f64::from_bits(self.value)))
     }
 }
 
@@ -330,7 +402,12 @@ mod tests {
 
     fn unpack(chunks: &[Chunk], start: Timestamp, end: Timestamp) -> Vec<Sample> {
         let mut out = Vec::new();
-        chunks.iter().filter(|c| c.overlaps(start, end)).for_each(|c| c.read(start, end, &mut out));
+        let mut columns = Columns::default();
+        for chunk in chunks.iter().filter(|c| c.overlaps(start, end)) {
+            columns.clear();
+            columns.read(&chunk.packed(), start, end);
+            out.extend(columns.to_samples());
+        }
         out
     }
 
@@ -366,7 +443,7 @@ mod tests {
     fn samples() -> impl Strategy<Value = Vec<Sample>> {
         let step = prop_oneof![6 => Just(1000i64), 3 => 990i64..1010, 1 => 1i64..100_000_000_000];
         let start =
-            prop_oneof![9 => Just(None), 1 => (0i64..3).prop_map(|s| Some(Timestamp::from_millis(s)))];
+            prop_oneof![9 => Just(None), 1 => (1i64..4).prop_map(|s| Some(Timestamp::from_millis(s)))];
         let first = prop_oneof![9 => 0i64..2_000_000_000_000, 1 => Just(i64::MIN)];
         (first, proptest::collection::vec((step, value(), start), 0..800)).prop_map(|(first, parts)| {
             let mut ts = first;

@@ -9,14 +9,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use crate::chunk::Chunk;
 use crate::dir::Dir;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::head::{Head, Replayer};
 use crate::log::Damage;
 use crate::stats::RefusedCounters;
 use crate::wal::Wal;
-use crate::{Labels, Matcher, Metadata, Series, Timestamp};
+use crate::{Labels, Matcher, Metadata, Timestamp};
 
 /// The most metric families of which metadata is kept; a new one beyond it is ignored.
 pub const METADATA_FAMILIES_MAX: usize = 100_000;
@@ -174,45 +173,6 @@ impl Db {
         }
     }
 
-    /// The series that match, with their samples from `start` to `end` (both inclusive), sorted by labels.
-    ///
-    /// Series without a sample in the range are left out. No matcher at all selects everything. The
-    /// answer holds each commit whole or not at all.
-    pub fn select(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Series> {
-        self.select_bounded(matchers, start, end, usize::MAX).expect("without a bound it cannot fail")
-    }
-
-    /// Like [`Db::select`], for at most `samples_max` samples.
-    ///
-    /// # Errors
-    /// `is_too_many_samples` beyond the bound, before the memory for them is taken.
-    pub fn select_bounded(
-        &self,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-        samples_max: usize,
-    ) -> Result<Vec<Series>, Error> {
-        let snapshot = self.snapshot(matchers, start, end);
-        let mut found = Vec::with_capacity(snapshot.len());
-        let mut total = 0;
-        for (labels, chunks) in snapshot {
-            let mut samples = Vec::new();
-            for chunk in &chunks {
-                chunk.read(start, end, &mut samples);
-                if total + samples.len() > samples_max {
-                    return Err(Error::new(Kind::TooManySamples { max: samples_max }));
-                }
-            }
-            total += samples.len();
-            if !samples.is_empty() {
-                found.push(Series { labels, samples });
-            }
-        }
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(found)
-    }
-
     /// The label sets that match and have samples around `start` to `end`, sorted.
     ///
     /// A series whose samples lie before and after the range, and none within, may be among them.
@@ -277,24 +237,6 @@ impl Db {
     /// What is known about each metric family, by name.
     pub fn metadata(&self) -> BTreeMap<String, Metadata> {
         self.head().metadata.clone()
-    }
-
-    fn snapshot(
-        &self,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Vec<(Labels, Vec<Arc<Chunk>>)> {
-        let head = self.head();
-        let mut found = Vec::new();
-        for id in head.postings.select(matchers) {
-            let series = &head.series[&id];
-            let chunks = series.snapshot(start, end);
-            if !chunks.is_empty() {
-                found.push((series.labels.clone(), chunks));
-            }
-        }
-        found
     }
 
     pub(crate) fn head(&self) -> RwLockReadGuard<'_, Head> {

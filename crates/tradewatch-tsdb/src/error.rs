@@ -22,7 +22,6 @@ pub(crate) enum Kind {
     TooManySeries { max: usize },
     BadLabels { labels: String, reason: String },
     UnknownSeries { id: u32 },
-    TooManySamples { max: usize },
     ReadOnly { reason: String },
     TooLarge { reason: String },
     Locked { place: String, holder: String },
@@ -80,11 +79,6 @@ impl Error {
         matches!(self.kind, Kind::UnknownSeries { .. })
     }
 
-    /// A query selected more samples than its bound.
-    pub fn is_too_many_samples(&self) -> bool {
-        matches!(self.kind, Kind::TooManySamples { .. })
-    }
-
     /// The disk does not take writes at the moment: reads go on, nothing of this commit was kept.
     pub fn is_read_only(&self) -> bool {
         matches!(self.kind, Kind::ReadOnly { .. })
@@ -127,9 +121,6 @@ impl fmt::Display for Error {
             }
             Kind::BadLabels { labels, reason } => write!(f, "bad label set {labels}: {reason}"),
             Kind::UnknownSeries { id } => write!(f, "series {id} is not in the store any more"),
-            Kind::TooManySamples { max } => {
-                write!(f, "the query selects more than {max} samples; narrow its matchers or its time range")
-            }
             Kind::ReadOnly { reason } => write!(f, "store is read-only: {reason}"),
             Kind::TooLarge { reason } => f.write_str(reason),
             Kind::Locked { place, holder } => {

@@ -105,16 +105,30 @@ impl MemSeries {
             return Some(open.last_sample());
         }
         let chunk = self.chunks.last()?;
-        let mut samples = Vec::new();
-        chunk.read(chunk.last, chunk.last, &mut samples);
-        samples.pop()
+        chunk.packed().newest(chunk.last, chunk.last)
+    }
+
+    /// The newest sample from `start` to `end`.
+    pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
+        if let Some(open) = self.open.as_ref().filter(|open| open.first() <= end) {
+            return match open.last() <= end {
+                true => (open.last() >= start).then(|| open.last_sample()),
+                false => open.packed().newest(start, end),
+            };
+        }
+        self.closed(start, end).last()?.packed().newest(start, end)
+    }
+
+    /// The closed chunks that may hold samples from `start` to `end`.
+    pub fn closed(&self, start: Timestamp, end: Timestamp) -> &[Arc<Chunk>] {
+        let from = self.chunks.partition_point(|chunk| chunk.last < start);
+        let to = self.chunks.partition_point(|chunk| chunk.first <= end);
+        self.chunks.get(from..to).unwrap_or_default()
     }
 
     /// The chunks that may hold samples from `start` to `end`; the open one as a copy.
     pub fn snapshot(&self, start: Timestamp, end: Timestamp) -> Vec<Arc<Chunk>> {
-        let from = self.chunks.partition_point(|chunk| chunk.last < start);
-        let to = self.chunks.partition_point(|chunk| chunk.first <= end);
-        let mut found = self.chunks.get(from..to).unwrap_or_default().to_vec();
+        let mut found = self.closed(start, end).to_vec();
         let open = self.open.as_ref().filter(|open| open.first() <= end && open.last() >= start);
         found.extend(open.map(|open| Arc::new(open.seal())));
         found
@@ -187,9 +201,11 @@ impl Head {
                 self.push_chunk(id, chunk);
                 continue;
             }
-            let mut samples = Vec::new();
-            chunk.read(Timestamp::MIN, Timestamp::MAX, &mut samples);
-            samples.iter().filter(|s| s.ts < start || s.ts > end).for_each(|sample| self.push(id, sample));
+            chunk
+                .samples()
+                .iter()
+                .filter(|s| s.ts < start || s.ts > end)
+                .for_each(|sample| self.push(id, sample));
             if i < closed {
                 self.close_open(id);
             }

@@ -74,7 +74,8 @@ pub struct Sample {
     pub ts: Timestamp,
     /// What was observed.
     pub value: Value,
-    /// Since when the counter counts, where the source tells (OpenMetrics `_created`, OTLP start time).
+    /// Since when the counter counts, where the source tells (OpenMetrics `_created`, OTLP start time). The store
+    /// takes 1970-01-01T00:00:00Z for unknown, as Prometheus does.
     pub start: Option<Timestamp>,
 }
 

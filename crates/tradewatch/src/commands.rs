@@ -11,6 +11,7 @@ use tradewatch_platforms::runtime::http::Client;
 use tradewatch_platforms::runtime::{Clock, Net, Shutdown};
 use tradewatch_platforms::trading_platform;
 use tradewatch_server::dashboards::Folder;
+use tradewatch_server::monitor::Loaded;
 use tradewatch_server::{Options, Server};
 
 /// How long a question to another process may take.
@@ -184,6 +185,9 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.insecure = args.insecure;
     options.web.enable_lifecycle = args.enable_lifecycle;
     options.web.enable_admin_api = args.enable_admin_api;
+    options.web.enable_remote_write_receiver = args.enable_remote_write_receiver;
+    options.web.enable_otlp_receiver = args.enable_otlp_receiver;
+    options.web.enable_push_receiver = args.enable_push_receiver;
     let server = Server::start(options).await?;
     crate::outln!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
     tokio::select! {
@@ -220,6 +224,51 @@ async fn parent_gone() {
     let mut stdin = tokio::io::stdin();
     let mut byte = [0];
     while matches!(tokio::io::AsyncReadExt::read(&mut stdin, &mut byte).await, Ok(1..)) {}
+}
+
+/// Checks rule files and shows how long each alert may take at worst.
+pub fn check_rules(
+    files: Vec<PathBuf>,
+    config: Option<PathBuf>,
+    alertmanager: Option<PathBuf>,
+) -> Result<ExitCode> {
+    if files.is_empty() && config.is_none() {
+        bail!("name rule files, or a configuration with --config");
+    }
+    let known = config.is_some();
+    let options = Options {
+        config_file: config,
+        alertmanager_file: alertmanager,
+        rule_files: files,
+        ..Options::default()
+    };
+    let loaded = Loaded::read(&options)?;
+    let mut rules = 0;
+    for (file, spec, budget) in loaded.budgets() {
+        rules += 1;
+        if !known {
+            continue;
+        }
+        let text = tradewatch_alert::duration::format;
+        crate::outln!(
+            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {} + grouping {}, to {:?}",
+            spec.line,
+            spec.name,
+            text(budget.worst()),
+            text(budget.scrape),
+            text(budget.records),
+            text(budget.evaluation),
+            text(budget.hold),
+            text(budget.grouping.max(budget.joining)),
+            budget.receiver,
+        );
+    }
+    for line in loaded.warnings().iter().map(String::as_str).chain(loaded.errors()) {
+        eprintln!("{line}");
+    }
+    let errors = loaded.errors().len();
+    crate::outln!("{rules} alerting rules, {errors} errors, {} warnings", loaded.warnings().len());
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs rule unit tests, each against the rule files beside it.

@@ -157,6 +157,15 @@ pub struct ServeArgs {
     /// Allow POST /-/reload and /-/quit
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+    /// Take samples that others send by remote write, at /api/v1/write
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write_receiver: bool,
+    /// Take metrics of OpenTelemetry exporters, at /api/v1/otlp/v1/metrics
+    #[arg(long = "web.enable-otlp-receiver")]
+    pub enable_otlp_receiver: bool,
+    /// Take what services push the moment it changes, at /api/tradewatch/v1/push
+    #[arg(long = "web.enable-push-receiver")]
+    pub enable_push_receiver: bool,
     /// Allow the admin API
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
@@ -231,6 +240,17 @@ enum BreakerAction {
 
 #[derive(Subcommand)]
 enum RulesAction {
+    /// Check rule files: what is broken, and how long each alert may take at worst
+    Check {
+        /// The rule files, beside those that --config names
+        files: Vec<PathBuf>,
+        /// prometheus.yml: what is scraped, and how often
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// alertmanager.yml: how long routes wait
+        #[arg(long, value_name = "FILE")]
+        alertmanager_config: Option<PathBuf>,
+    },
     /// Run rule unit tests in promtool's format
     Test {
         /// The test files
@@ -336,6 +356,9 @@ fn main() -> ExitCode {
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
+            Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
+                commands::check_rules(files, config, alertmanager_config)
+            }
             Command::Routes { action: RoutesAction::Test(args) } => routing::test_routes(args).await,
             Command::Notify { action: NotifyAction::Test(args) } => routing::test_receiver(args).await,
             Command::Model { action: ModelAction::Train { out } } => commands::train(&out),

@@ -50,6 +50,7 @@ fn neither_updates_nor_scrapes_allocate_in_steady_state() {
         m.commission.add(0.1);
         m.positions_current.at((symbol,)).set(f64::from(step));
         m.order_placement_duration_seconds.at((side(step),)).start().stop();
+        m.drift_seconds.observe(f64::from(step % 16) - 8.0);
         m.pnl_dollars.add(-1e-300);
         m.run_duration_seconds.observe(f64::NAN);
         Symbol::intern(
@@ -57,14 +58,14 @@ fn neither_updates_nor_scrapes_allocate_in_steady_state() {
         );
     };
     let mut body = Vec::with_capacity(64 * 1024);
-    for step in 0..4 {
+    for step in 0..16 {
         update(step);
     }
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         registry.encode(format, &mut body);
     }
     assert_eq!(allocations(|| (0..1_000).for_each(update)), 0, "updates");
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         body.clear();
         assert_eq!(allocations(|| registry.encode(format, &mut body)), 0, "{format:?}");
     }

@@ -260,6 +260,9 @@ fn descriptors_say_what_was_declared() {
                 },
             ],
             buckets: [],
+            native: None,
+            quantiles: [],
+            expires: None,
             service: Some(
                 "execution_gateway",
             ),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tradewatch_tsdb::histogram::CounterResetHint;
 use tradewatch_tsdb::{Histogram, Labels};
 
-use super::labels::text_of;
+use super::labels::{METRIC_LABELS, text_of};
 use super::matching::{Groups, Key};
 use super::{Evaluator, metric_name};
 use crate::ast::*;
@@ -24,6 +24,13 @@ impl Evaluator<'_> {
             Some(param) => self.scalar(param, grid)?,
             None => Vec::new(),
         };
+        let is_over_time = |expr: &Expr| match &expr.kind {
+            ExprKind::Call(call) => call.args.iter().any(|arg| arg.value_type() == ValueType::Matrix),
+            _ => false,
+        };
+        let sees_names =
+            a.op.selects() || a.grouping.iter().any(|name| METRIC_LABELS.contains(&name.as_str()));
+        self.names_are_unseen = !sees_names && is_over_time(a.expr.unparen());
         let input = self.vector(&a.expr, grid)?;
         if a.op.selects() {
             return self.select_k(a, span, &param, &input, grid);

@@ -9,10 +9,10 @@ use crate::frame::{Frame, Grid};
 use crate::lexer::is_label_name;
 
 /// The labels that describe the metric rather than the series: its name, type and unit.
-const METRIC_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
+pub(crate) const METRIC_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
 
 pub(crate) fn without_name(labels: &Labels) -> Labels {
-    if METRIC_LABELS.iter().any(|name| labels.get(name).is_some()) {
+    if labels.iter().any(|(name, _)| METRIC_LABELS.contains(&name)) {
         labels.without(&METRIC_LABELS)
     } else {
         labels.clone()

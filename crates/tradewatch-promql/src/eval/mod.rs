@@ -49,6 +49,8 @@ pub(crate) struct Evaluator<'a> {
     /// Samples held or once held, against the limit.
     charged: usize,
     pub buckets: Buckets,
+    /// Whether whoever asked for what is evaluated now does not look at metric names.
+    pub names_are_unseen: bool,
 }
 
 /// Whether selectors have to read the buckets of histograms.
@@ -72,6 +74,7 @@ impl<'a> Evaluator<'a> {
             samples_read: 0,
             charged: 0,
             buckets: Buckets::Read,
+            names_are_unseen: false,
         }
     }
 
@@ -189,11 +192,22 @@ impl<'a> Evaluator<'a> {
             frame.rows.iter_mut().for_each(|row| row.drop_name = true);
             return Ok(());
         }
+        let is_one_metric = is_one_metric(frame);
         for row in &mut frame.rows {
             row.labels = without_name(&row.labels);
             row.drop_name = true;
         }
-        merge_or_fail(frame)
+        if is_one_metric { Ok(()) } else { merge_or_fail(frame) }
+    }
+
+    /// Like [`Evaluator::drop_names`] for a reader who does not look at names: where nothing depends on it, they
+    /// are only marked, since to build so many label sets costs more than to aggregate them.
+    pub fn hide_names(&mut self, frame: &mut Frame) -> Result<()> {
+        if !is_one_metric(frame) || frame.has_histograms() {
+            return self.drop_names(frame);
+        }
+        frame.rows.iter_mut().for_each(|row| row.drop_name = true);
+        Ok(())
     }
 
     fn unary(&mut self, op: UnaryOp, out: Out) -> Result<Out> {
@@ -237,6 +251,24 @@ impl<'a> Evaluator<'a> {
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
     }
+}
+
+/// Whether all rows are series of one metric, which are told apart by their other labels.
+fn is_one_metric(frame: &Frame) -> bool {
+    fn name(labels: &Labels) -> Option<&str> {
+        let mut found = None;
+        for (name, value) in labels.iter().take_while(|(name, _)| *name <= "__unit__") {
+            match name {
+                "__name__" => found = Some(value),
+                "__type__" | "__unit__" => return None,
+                _ => {}
+            }
+        }
+        found
+    }
+    let Some(first) = frame.rows.first() else { return true };
+    let Some(first) = name(&first.labels) else { return false };
+    frame.rows.iter().all(|row| !row.drop_name && name(&row.labels) == Some(first))
 }
 
 pub(crate) fn merge_or_fail(frame: &mut Frame) -> Result<()> {

@@ -8,7 +8,7 @@ use super::aggregate::{FloatSum, HistogramSum, quantile_of};
 use super::rate::{Change, is_start_reset};
 use super::select::RangeInput;
 use super::smooth;
-use super::windows::{Extremes, Sliding, Window};
+use super::windows::{Extremes, RangeSeries, Sliding, Window};
 use super::{Evaluator, Out, metric_name};
 use crate::ast::*;
 use crate::engine::{EvalError, Result};
@@ -25,6 +25,7 @@ impl Evaluator<'_> {
     /// A function with a range vector among its arguments.
     pub fn over_time(&mut self, call: &Call, grid: &Grid) -> Result<Out> {
         let name = call.function.name;
+        let names_are_unseen = std::mem::take(&mut self.names_are_unseen);
         let is_range = |arg: &Expr| arg.value_type() == ValueType::Matrix;
         let at = call.args.iter().position(is_range).expect("the caller looked");
         let mut scalars = Vec::new();
@@ -44,16 +45,18 @@ impl Evaluator<'_> {
             _ => None,
         };
         let scalar_span = call.args[0].span;
-        self.charge(input.series.len() * grid.steps)?;
-        let mut frame = Frame::with_capacity(grid.steps, input.series.len());
+        self.charge(input.len() * grid.steps)?;
+        let mut frame = Frame::with_capacity(grid.steps, input.len());
         let lookback = self.lookback_ms();
-        for series in &input.series {
+        let mut buffer = RangeSeries::default();
+        for at in 0..input.len() {
             self.check_deadline()?;
+            let series = self.read_series(&input, at, &mut buffer)?;
             let metric = metric_name(&series.labels);
             let row = frame.push(series.labels.clone(), series.drop_name);
             let mut sliding = Sliding::new(series, &input, lookback);
-            if let Some(max) = extreme.filter(|_| series.histograms.ts.is_empty()) {
-                let mut extremes = Extremes::new(&series.floats.values, max);
+            if let Some(max) = extreme.filter(|_| series.columns.histogram_ts.is_empty()) {
+                let mut extremes = Extremes::new(&series.columns.values, max);
                 for step in 0..grid.steps {
                     let window = sliding.window(grid, step);
                     if let Some(value) = extremes.of(window.first, window.first + window.values.len()) {
@@ -85,8 +88,10 @@ impl Evaluator<'_> {
             }
             frame.pop_if_empty();
         }
-        if !keeps_name {
-            self.drop_names(&mut frame)?;
+        match keeps_name {
+            true => {}
+            false if names_are_unseen => self.hide_names(&mut frame)?,
+            false => self.drop_names(&mut frame)?,
         }
         Ok(Out::Vector(frame))
     }
@@ -101,7 +106,9 @@ impl Evaluator<'_> {
     fn absent_over_time(&mut self, arg: &Expr, input: &RangeInput, grid: &Grid) -> Result<Out> {
         let mut present = vec![false; grid.steps];
         let lookback = self.lookback_ms();
-        for series in &input.series {
+        let mut buffer = RangeSeries::default();
+        for at in 0..input.len() {
+            let series = self.read_series(input, at, &mut buffer)?;
             let mut sliding = Sliding::new(series, input, lookback);
             for (step, present) in present.iter_mut().enumerate() {
                 *present |= !sliding.window(grid, step).is_empty();

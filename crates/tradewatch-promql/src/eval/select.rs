@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tradewatch_tsdb::histogram::CounterResetHint;
-use tradewatch_tsdb::{Histogram, Matcher, Sample, Series, Timestamp, Value};
+use tradewatch_tsdb::{Columns, Histogram, Matcher, Sample, Selection, Series, Timestamp, Value};
 
-use super::windows::{HistogramPoints, Points, RangeSeries};
+use super::windows::RangeSeries;
 use super::{Buckets, Evaluator, Out};
 use crate::ast::*;
 use crate::duration::Extent;
@@ -41,12 +41,30 @@ impl Reference {
 
 /// The range of a range vector expression: its series and how windows lie in them.
 pub(crate) struct RangeInput {
-    pub series: Vec<RangeSeries>,
+    source: Source,
     pub reference: Reference,
     pub range_ms: i64,
     pub extended: Option<Extended>,
     /// Place of the whole range expression.
     pub span: Span,
+}
+
+/// Where the series of a range vector are.
+enum Source {
+    /// In the store, to be read one by one.
+    Stored(Selection),
+    /// The result of a subquery.
+    Computed(Vec<RangeSeries>),
+}
+
+impl RangeInput {
+    /// The number of series.
+    pub fn len(&self) -> usize {
+        match &self.source {
+            Source::Stored(selection) => selection.len(),
+            Source::Computed(series) => series.len(),
+        }
+    }
 }
 
 impl Evaluator<'_> {
@@ -67,34 +85,69 @@ impl Evaluator<'_> {
         Ok(Reference { offset: self.extent_ms(offset, span, true)?, pinned: self.pinned_ms(at) })
     }
 
-    /// Reads series from the store and counts them.
-    pub fn select(&mut self, matchers: &[Matcher], from: i64, to: i64) -> Result<Vec<Series>> {
+    /// Finds series in the store and counts them.
+    pub fn select(&mut self, matchers: &[Matcher], from: i64, to: i64) -> Result<Selection> {
         let (from, to) = (Timestamp::from_millis(from), Timestamp::from_millis(to));
-        let budget = self.options.samples_max.saturating_sub(self.samples_read);
-        let mut series = self.db.select_bounded(matchers, from, to, budget).map_err(|error| {
-            if error.is_too_many_samples() {
-                let max = self.options.samples_max;
-                return EvalError::limit(format!(
-                    "query processing would load more than {max} samples into memory in query execution"
-                ));
-            }
-            EvalError::data(format!("reading series: {error}"))
-        })?;
-        if series.len() > self.options.series_max {
+        let selection = self.db.select_chunks(matchers, from, to);
+        self.count_series(selection.len())?;
+        Ok(selection)
+    }
+
+    fn count_series(&mut self, series: usize) -> Result<()> {
+        let max = self.options.series_max;
+        if series > max {
             return Err(EvalError::limit(format!(
-                "selector finds {} series, more than the limit of {}",
-                series.len(),
-                self.options.series_max
+                "selector finds {series} series, more than the limit of {max}"
             )));
         }
-        let samples = series.iter().map(|s| s.samples.len()).sum::<usize>();
-        self.series_read += series.len();
+        self.series_read += series;
+        Ok(())
+    }
+
+    /// Counts samples that were read.
+    fn count_samples(&mut self, samples: usize) -> Result<()> {
         self.samples_read += samples;
-        self.charge(samples)?;
-        if self.buckets == Buckets::Skip {
-            series.iter_mut().for_each(skip_buckets);
+        let max = self.options.samples_max;
+        if self.samples_read > max {
+            return Err(EvalError::limit(format!(
+                "query processing would load more than {max} samples into memory in query execution"
+            )));
         }
-        Ok(series)
+        self.charge(samples)
+    }
+
+    /// Reads one series of a selection, in place of what `into` holds.
+    pub fn read_selected(&mut self, selection: &Selection, at: usize, into: &mut RangeSeries) -> Result<()> {
+        self.read_columns(selection, at, &mut into.columns)?;
+        into.labels = selection.labels(at).clone();
+        into.drop_name = false;
+        into.prepare(self.options.start_timestamps);
+        Ok(())
+    }
+
+    fn read_columns(&mut self, selection: &Selection, at: usize, columns: &mut Columns) -> Result<()> {
+        selection.read(at, columns);
+        self.count_samples(columns.len())?;
+        if self.buckets == Buckets::Skip {
+            skip_buckets(&mut columns.histograms);
+        }
+        Ok(())
+    }
+
+    /// The series of a range vector at this index, read into `buffer` if it is in the store.
+    pub fn read_series<'b>(
+        &mut self,
+        input: &'b RangeInput,
+        at: usize,
+        buffer: &'b mut RangeSeries,
+    ) -> Result<&'b RangeSeries> {
+        match &input.source {
+            Source::Computed(series) => Ok(&series[at]),
+            Source::Stored(selection) => {
+                self.read_selected(selection, at, buffer)?;
+                Ok(buffer)
+            }
+        }
     }
 
     pub fn vector_selector(&mut self, v: &VectorSelector, span: Span, grid: &Grid) -> Result<Frame> {
@@ -115,25 +168,64 @@ impl Evaluator<'_> {
     ) -> Result<Frame> {
         let lookback = self.lookback_ms();
         let from = reference.first(grid).saturating_sub(lookback).saturating_add(1);
-        let series = self.select(matchers, from, reference.last(grid))?;
-        self.charge(series.len() * grid.steps)?;
-        let mut frame = Frame::with_capacity(grid.steps, series.len());
-        for one in series {
+        // Without their buckets histograms need the one before to tell of resets.
+        if grid.is_instant() && self.buckets != Buckets::Skip {
+            return self.newest_samples(matchers, from, reference.first(grid), pick);
+        }
+        let selection = self.select(matchers, from, reference.last(grid))?;
+        self.charge(selection.len() * grid.steps)?;
+        let mut frame = Frame::with_capacity(grid.steps, selection.len());
+        let mut columns = Columns::default();
+        for at in 0..selection.len() {
             self.check_deadline()?;
-            let row = frame.push(one.labels.clone(), false);
-            let samples = &one.samples;
-            let mut next = 0;
+            self.read_columns(&selection, at, &mut columns)?;
+            let row = frame.push(selection.labels(at).clone(), false);
+            let (mut floats, mut histograms) = (0, 0);
             for step in 0..grid.steps {
                 let now = reference.at(grid, step);
-                while next < samples.len() && samples[next].ts.as_millis() <= now {
-                    next += 1;
-                }
-                let Some(sample) = next.checked_sub(1).map(|at| &samples[at]) else { continue };
-                if sample.ts.as_millis() > now - lookback && !sample.value.is_stale() {
-                    frame.set(row, step, pick(sample));
+                let forward = |ts: &[i64], next: &mut usize| {
+                    while *next < ts.len() && ts[*next] <= now {
+                        *next += 1;
+                    }
+                    next.checked_sub(1).map(|at| (ts[at], at))
+                };
+                let float = forward(&columns.ts, &mut floats);
+                let histogram = forward(&columns.histogram_ts, &mut histograms);
+                let is_float = float > histogram;
+                let Some((ts, at)) = float.max(histogram).filter(|(ts, _)| *ts > now - lookback) else {
+                    continue;
+                };
+                let (value, starts) = match is_float {
+                    true => (Value::Float(columns.values[at]), &columns.starts),
+                    false => (Value::Histogram(columns.histograms[at].clone()), &columns.histogram_starts),
+                };
+                if !value.is_stale() {
+                    let start = starts.get(at).filter(|start| **start != 0);
+                    let start = start.map(|start| Timestamp::from_millis(*start));
+                    frame.set(row, step, pick(&Sample { ts: Timestamp::from_millis(ts), value, start }));
                 }
             }
             frame.pop_if_empty();
+        }
+        Ok(frame)
+    }
+
+    /// The newest sample of each series from `from` to `now`.
+    fn newest_samples(
+        &mut self,
+        matchers: &[Matcher],
+        from: i64,
+        now: i64,
+        pick: impl Fn(&Sample) -> Value,
+    ) -> Result<Frame> {
+        let (from, now) = (Timestamp::from_millis(from), Timestamp::from_millis(now));
+        let found = self.db.select_last(matchers, from, now);
+        self.count_series(found.len())?;
+        self.count_samples(found.len())?;
+        let mut frame = Frame::with_capacity(1, found.len());
+        for (labels, sample) in found.into_iter().filter(|(_, sample)| !sample.value.is_stale()) {
+            let row = frame.push(labels, false);
+            frame.set(row, 0, pick(&sample));
         }
         Ok(frame)
     }
@@ -160,10 +252,8 @@ impl Evaluator<'_> {
         if v.extended == Some(Extended::Smoothed) {
             to += lookback;
         }
-        let found = self.select(&v.matchers, from, to)?;
-        let with_starts = self.options.start_timestamps;
-        let series = found.into_iter().map(|one| RangeSeries::from_series(one, with_starts)).collect();
-        Ok(RangeInput { series, reference, range_ms, extended: v.extended, span })
+        let source = Source::Stored(self.select(&v.matchers, from, to)?);
+        Ok(RangeInput { source, reference, range_ms, extended: v.extended, span })
     }
 
     fn subquery(&mut self, s: &Subquery, span: Span, grid: &Grid) -> Result<RangeInput> {
@@ -196,7 +286,8 @@ impl Evaluator<'_> {
                 _ => return Err(EvalError::data("a subquery needs an instant vector")),
             }
         }
-        Ok(RangeInput { series, reference, range_ms, extended: None, span })
+        let source = Source::Computed(series);
+        Ok(RangeInput { source, reference, range_ms, extended: None, span })
     }
 
     /// A range vector as the result of an instant query.
@@ -205,8 +296,10 @@ impl Evaluator<'_> {
         let end = input.reference.first(grid);
         let start = end.saturating_sub(input.range_ms);
         let mut out = Vec::new();
-        for one in &input.series {
-            let mut samples = one.samples();
+        let mut buffer = RangeSeries::default();
+        for at in 0..input.len() {
+            let one = self.read_series(&input, at, &mut buffer)?;
+            let mut samples = one.columns.to_samples();
             match input.extended {
                 None => samples.retain(|s| s.ts.as_millis() > start && s.ts.as_millis() <= end),
                 Some(kind) => samples = super::smooth::extend(one, start, end, kind)?,
@@ -224,10 +317,9 @@ impl Evaluator<'_> {
 }
 
 /// Leaves counts and sums only. Since resets cannot be found in those alone, they are looked for now.
-fn skip_buckets(series: &mut Series) {
+fn skip_buckets(histograms: &mut [Arc<Histogram>]) {
     let mut before: Option<Arc<Histogram>> = None;
-    for sample in &mut series.samples {
-        let Value::Histogram(histogram) = &mut sample.value else { continue };
+    for histogram in histograms {
         let mut hint = histogram.counter_reset_hint;
         let stale = tradewatch_tsdb::is_stale(histogram.sum);
         if let Some(before) = before.as_ref().filter(|_| hint == CounterResetHint::Unknown && !stale) {
@@ -252,24 +344,24 @@ fn skip_buckets(series: &mut Series) {
 fn range_series_of(frame: &Frame, grid: &Grid) -> Vec<RangeSeries> {
     let mut out = Vec::with_capacity(frame.len());
     for (row, about) in frame.rows.iter().enumerate() {
-        let mut floats = Points::default();
-        let mut histograms = HistogramPoints::default();
+        let mut columns = Columns::default();
         for step in 0..grid.steps {
             match frame.cell(row, step) {
                 Cell::Empty => {}
                 Cell::Float(value) => {
-                    floats.ts.push(grid.at(step));
-                    floats.values.push(value);
+                    columns.ts.push(grid.at(step));
+                    columns.values.push(value);
                 }
                 Cell::Histogram(histogram) => {
-                    histograms.ts.push(grid.at(step));
-                    histograms.values.push(forget_resets(histogram));
+                    columns.histogram_ts.push(grid.at(step));
+                    columns.histograms.push(forget_resets(histogram));
                 }
             }
         }
         let (labels, drop_name) = (about.labels.clone(), about.drop_name);
-        let falls = super::windows::falls(&floats.values);
-        out.push(RangeSeries { labels, drop_name, floats, histograms, falls });
+        let mut series = RangeSeries { labels, drop_name, columns, falls: Vec::new() };
+        series.prepare(false);
+        out.push(series);
     }
     out
 }

@@ -228,11 +228,11 @@ fn lost_in_resets<'a>(
 /// An extended range as the result of an instant query: its samples with one at each end.
 pub(crate) fn extend(series: &RangeSeries, start: i64, end: i64, kind: Extended) -> Result<Vec<Sample>> {
     let smoothed = kind == Extended::Smoothed;
-    if !series.histograms.ts.is_empty() {
+    if !series.columns.histogram_ts.is_empty() {
         let word = if smoothed { "smoothed" } else { "anchored" };
         return Err(EvalError::data(format!("{word} modifier is not supported with histograms")));
     }
-    let (ts, values) = (&series.floats.ts, &series.floats.values);
+    let (ts, values) = (&series.columns.ts, &series.columns.values);
     let Some((first, last)) = bounds(ts, start, end, smoothed) else { return Ok(Vec::new()) };
     let (left, right) = float_ends(ts, values, (first, last), (start, end), smoothed, false);
     let sample = |ts: i64, value: f64| Sample::float(Timestamp::from_millis(ts), value);
@@ -252,9 +252,10 @@ impl Evaluator<'_> {
         let found = self.select(&v.matchers, from, reference.last(grid).saturating_add(lookback))?;
         self.charge(found.len() * grid.steps)?;
         let mut frame = Frame::with_capacity(grid.steps, found.len());
-        for one in found {
+        let mut series = RangeSeries::default();
+        for at in 0..found.len() {
             self.check_deadline()?;
-            let series = RangeSeries::from_series(one, false);
+            self.read_selected(&found, at, &mut series)?;
             let row = frame.push(series.labels.clone(), false);
             for step in 0..grid.steps {
                 let now = reference.at(grid, step);
@@ -263,21 +264,21 @@ impl Evaluator<'_> {
                     let high = ts.partition_point(|&t| t <= now + lookback);
                     (low, high)
                 };
-                let (f0, f1) = within(&series.floats.ts);
-                let (h0, h1) = within(&series.histograms.ts);
+                let (f0, f1) = within(&series.columns.ts);
+                let (h0, h1) = within(&series.columns.histogram_ts);
                 let name = metric_name(&series.labels);
                 if f1 > f0 && h1 > h0 {
                     self.annotations.mixed_floats_histograms(span, name);
                     continue;
                 }
                 if h1 > h0 {
-                    let (ts, h) = (&series.histograms.ts[h0..h1], &series.histograms.values[h0..h1]);
+                    let (ts, h) = (&series.columns.histogram_ts[h0..h1], &series.columns.histograms[h0..h1]);
                     if let Some(value) = self.smoothed_histogram(ts, h, now, span, name) {
                         frame.set_histogram(row, step, value);
                     }
                     continue;
                 }
-                let (ts, values) = (&series.floats.ts[f0..f1], &series.floats.values[f0..f1]);
+                let (ts, values) = (&series.columns.ts[f0..f1], &series.columns.values[f0..f1]);
                 let next = ts.partition_point(|&t| t < now);
                 if next < ts.len() && ts[next] == now {
                     frame.set_float(row, step, values[next]);

@@ -3,92 +3,52 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tradewatch_tsdb::{Histogram, Labels, Sample, Series, Timestamp, Value};
+use tradewatch_tsdb::{Columns, Histogram, Labels, is_stale};
 
 use super::select::{RangeInput, Reference};
 use crate::ast::Extended;
 use crate::frame::Grid;
 
-/// Float samples, column by column.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Points {
-    pub ts: Vec<i64>,
-    pub values: Vec<f64>,
-    /// Start timestamps, 0 where unknown; empty if no sample has one.
-    pub starts: Vec<i64>,
-}
-
-/// Histogram samples, column by column.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct HistogramPoints {
-    pub ts: Vec<i64>,
-    pub values: Vec<Arc<Histogram>>,
-    /// As in [`Points`].
-    pub starts: Vec<i64>,
-}
-
 /// A series without staleness markers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RangeSeries {
     pub labels: Labels,
     pub drop_name: bool,
-    pub floats: Points,
-    pub histograms: HistogramPoints,
+    pub columns: Columns,
     /// Where a float is less than the one before: the resets of a counter, found once for all windows.
     pub falls: Vec<usize>,
 }
 
-/// Indexes of values less than the one before.
-pub(crate) fn falls(values: &[f64]) -> Vec<usize> {
-    let pairs = values.windows(2).enumerate();
-    pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1).collect()
+impl RangeSeries {
+    /// Drops staleness markers, and start timestamps where they do not count; then looks for falls.
+    pub fn prepare(&mut self, with_starts: bool) {
+        let columns = &mut self.columns;
+        if !with_starts {
+            columns.starts.clear();
+            columns.histogram_starts.clear();
+        }
+        if columns.values.iter().any(|&value| is_stale(value)) {
+            let keep: Vec<bool> = columns.values.iter().map(|&value| !is_stale(value)).collect();
+            keep_only(&mut columns.ts, &keep);
+            keep_only(&mut columns.values, &keep);
+            keep_only(&mut columns.starts, &keep);
+        }
+        if columns.histograms.iter().any(|histogram| is_stale(histogram.sum)) {
+            let keep: Vec<bool> = columns.histograms.iter().map(|h| !is_stale(h.sum)).collect();
+            keep_only(&mut columns.histogram_ts, &keep);
+            keep_only(&mut columns.histograms, &keep);
+            keep_only(&mut columns.histogram_starts, &keep);
+        }
+        self.falls.clear();
+        let pairs = self.columns.values.windows(2).enumerate();
+        self.falls.extend(pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1));
+    }
 }
 
-impl RangeSeries {
-    pub fn from_series(series: Series, with_starts: bool) -> RangeSeries {
-        let mut floats = Points::default();
-        floats.ts.reserve(series.samples.len());
-        floats.values.reserve(series.samples.len());
-        let mut histograms = HistogramPoints::default();
-        let with_starts = with_starts && series.samples.iter().any(|s| s.start.is_some());
-        for sample in series.samples {
-            if sample.value.is_stale() {
-                continue;
-            }
-            let starts = match sample.value {
-                Value::Float(value) => {
-                    floats.ts.push(sample.ts.as_millis());
-                    floats.values.push(value);
-                    &mut floats.starts
-                }
-                Value::Histogram(histogram) => {
-                    histograms.ts.push(sample.ts.as_millis());
-                    histograms.values.push(histogram);
-                    &mut histograms.starts
-                }
-            };
-            if with_starts {
-                starts.push(sample.start.map_or(0, Timestamp::as_millis));
-            }
-        }
-        let falls = falls(&floats.values);
-        RangeSeries { labels: series.labels, drop_name: false, floats, histograms, falls }
-    }
-
-    /// All samples in the order of time.
-    pub fn samples(&self) -> Vec<Sample> {
-        let floats = self.floats.ts.iter().zip(&self.floats.values);
-        let histograms = self.histograms.ts.iter().zip(&self.histograms.values);
-        let sample = |ts: i64, value: Value| Sample { ts: Timestamp::from_millis(ts), value, start: None };
-        let mut out: Vec<Sample> = floats
-            .map(|(&ts, &value)| sample(ts, Value::Float(value)))
-            .chain(histograms.map(|(&ts, value)| sample(ts, Value::Histogram(value.clone()))))
-            .collect();
-        if !self.histograms.ts.is_empty() {
-            out.sort_by_key(|sample| sample.ts);
-        }
-        out
-    }
+/// Keeps the items whose place is marked; columns that are empty as a whole stay so.
+fn keep_only<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    items.retain(|_| *keep.next().expect("as long as the items"));
 }
 
 /// The samples of one window. Start timestamps are empty where unknown.
@@ -160,23 +120,23 @@ impl<'a> Sliding<'a> {
             }
             (low, high)
         };
-        let (floats, histograms) = (&self.series.floats, &self.series.histograms);
-        self.floats = slide(&floats.ts, self.floats);
+        let columns = &self.series.columns;
+        self.floats = slide(&columns.ts, self.floats);
         let (low, high) = self.floats;
-        self.histograms = slide(&histograms.ts, self.histograms);
+        self.histograms = slide(&columns.histogram_ts, self.histograms);
         let (h_low, h_high) = self.histograms;
         let part = |starts: &'a [i64], low: usize, high: usize| -> &'a [i64] {
             if starts.is_empty() { &[] } else { &starts[low..high] }
         };
         Window {
-            ts: &floats.ts[low..high],
-            values: &floats.values[low..high],
-            starts: part(&floats.starts, low, high),
+            ts: &columns.ts[low..high],
+            values: &columns.values[low..high],
+            starts: part(&columns.starts, low, high),
             first: low,
             falls: &self.series.falls,
-            histogram_ts: &histograms.ts[h_low..h_high],
-            histograms: &histograms.values[h_low..h_high],
-            histogram_starts: part(&histograms.starts, h_low, h_high),
+            histogram_ts: &columns.histogram_ts[h_low..h_high],
+            histograms: &columns.histograms[h_low..h_high],
+            histogram_starts: part(&columns.histogram_starts, h_low, h_high),
             start,
             end,
             now: grid.at(step),

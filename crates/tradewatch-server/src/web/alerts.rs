@@ -41,11 +41,14 @@ pub fn list(monitor: &Monitor) -> Vec<Json> {
 
 fn active(monitor: &Monitor) -> HashMap<Fingerprint, ActiveAlert> {
     let groups = monitor.groups.lock().expect("no panic while groups are listed").clone();
+    let around = monitor.around();
     let mut found = HashMap::new();
     for group in groups {
         let group = group.lock();
         for (_, _, alerts) in group.rules() {
-            found.extend(alerts.into_iter().map(|alert| (Fingerprint::of(&alert.labels), alert.clone())));
+            // As the notifier knows them.
+            let key = |alert: &ActiveAlert| Fingerprint::of(&around.outside(&alert.labels));
+            found.extend(alerts.into_iter().map(|alert| (key(alert), alert.clone())));
         }
     }
     found

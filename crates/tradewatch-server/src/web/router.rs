@@ -90,6 +90,7 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .merge(status::routes())
         .merge(alertmanager::routes())
         .merge(tradewatch::routes())
+        .merge(crate::push::routes())
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))

@@ -9,8 +9,8 @@ use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 use tradewatch_alert::State as AlertState;
+use tradewatch_alert::budget::{self, Budget};
 use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
-use tradewatch_alert::{budget, route};
 use tradewatch_tsdb::{Labels, Timestamp};
 
 use super::params::Params;
@@ -175,33 +175,20 @@ fn seconds(duration: Duration) -> Json {
 }
 
 /// How long it takes at worst until somebody is told of what this rule sees.
-fn budget_json(
-    spec: &RuleSpec,
-    fed_every: Option<Duration>,
-    interval: Duration,
-    routes: &route::Config,
-) -> Json {
-    let labels = spec.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let labels = Labels::from_pairs(labels.chain([("alertname", spec.name.as_str())]));
-    let Some(route) = routes.matching(&labels).first().and_then(|at| routes.routes.get(*at)) else {
-        return Json::Null;
-    };
-    // A group that is fed is evaluated as the scrape commits; one that is not, at its interval.
-    let (scrape, evaluation) = match fed_every {
-        Some(every) => (every, Duration::ZERO),
-        None => (Duration::ZERO, interval),
-    };
-    let budget = budget::budget(spec, scrape, evaluation, route);
+fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
     let claims = budget::claims_rts6(spec);
     json!({
         "scrape": seconds(budget.scrape),
+        "records": seconds(budget.records),
         "evaluation": seconds(budget.evaluation),
         "hold": seconds(budget.hold),
         "grouping": seconds(budget.grouping),
+        "joining": seconds(budget.joining),
         "total": seconds(budget.total()),
-        "receiver": route.receiver,
+        "worst": seconds(budget.worst()),
+        "receiver": budget.receiver,
         "rts6": claims,
-        "withinLimit": !claims || budget.total() <= budget::RTS6_LIMIT,
+        "withinLimit": !claims || budget.worst() <= budget::RTS6_LIMIT,
     })
 }
 
@@ -256,7 +243,6 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
     let running = monitor.groups.lock().expect("no panic while groups are listed").clone();
     let limit = params.get("group_limit").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
     let mut shown = Vec::new();
-    let routes = monitor.notifier.read(|machine, _| machine.config().clone());
     for shown_group in running {
         let group = shown_group.lock();
         if !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
@@ -269,9 +255,8 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
             .map(|(at, (spec, status, active))| {
                 let mut rule = rule_json(spec, status, group.state(at), &active, with_alerts);
-                if spec.is_alerting() {
-                    rule["latencyBudget"] =
-                        budget_json(spec, shown_group.fed_every(), group.interval(), &routes);
+                if let Some(budget) = shown_group.budget(at) {
+                    rule["latencyBudget"] = budget_json(spec, budget);
                 }
                 rule
             })

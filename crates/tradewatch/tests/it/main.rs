@@ -7,5 +7,6 @@ mod differential;
 mod pipeline;
 mod platforms;
 mod recording;
+mod routing;
 mod serve;
 mod support;

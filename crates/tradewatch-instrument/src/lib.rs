@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "rabbitmq", feature = "kafka"))]
+mod call;
+mod clients;
+pub mod helpers;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+mod labels;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "process")]
+mod process;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
+mod running;
+#[cfg(feature = "runtime")]
+mod runtime;
+#[cfg(feature = "secret")]
+pub mod secret;
+mod service;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "kafka"))]
+pub use call::CallError;
+pub use clients::{Broker, Cache, Clients, Database, Messaging, System};
+pub use labels::{
+    CANCELLED, ErrorKind, ErrorType, Optional, PANICKED, ServiceName, TIMEOUT, UNFINISHED, Vocabulary,
+};
+#[cfg(feature = "process")]
+pub use process::{expose_process, start_time};
+pub use running::{End, Running};
+#[cfg(feature = "runtime")]
+pub use runtime::expose_runtime;
+#[cfg(feature = "secret")]
+pub use secret::Secret;
+pub use service::Service;

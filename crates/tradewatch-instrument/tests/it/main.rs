@@ -1,0 +1,11 @@
+//! What a service is made of, measured: against real servers, real processes, real failures.
+
+#![allow(clippy::disallowed_methods)] // Tests wait with deadlines.
+
+mod brokers;
+mod databases;
+mod helpers;
+mod http;
+mod process;
+mod servers;
+mod world;
