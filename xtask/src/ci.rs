@@ -76,6 +76,10 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     });
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
     run.stage("budget", |run| crate::budget::run(run, false));
+    run.stage("loom", |run| {
+        let args = ["test", "--quiet", "--locked", "--profile", "loom", "-p", "tradewatch-loom"];
+        cargo_in(run, &run.root.join("bench"), &args)
+    });
     run.stage("readers", crate::readers::run);
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
     if size == Size::Full {

@@ -1,9 +1,9 @@
 //! Open labels: values that come from outside, interned once against a budget.
 
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::AtomicU64 as Count; // Nothing hangs on the order of counts.
 
 use crate::rules::is_identifier;
+use crate::sync::{AtomicU16, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, PoisonError};
 
 /// The value that stands for all that did not fit into a label's budget.
 pub const OVERFLOW: &str = "__overflow__";
@@ -13,9 +13,9 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 128;
 /// What an open label had to answer with [`OVERFLOW`].
 #[doc(hidden)]
 pub struct Refusals {
-    pub(crate) all: AtomicU64,
+    pub(crate) all: Count,
     /// Those of them that name one thing: a UUID, an order id.
-    pub(crate) identifiers: AtomicU64,
+    pub(crate) identifiers: Count,
     /// The first identifier that was refused, and the first other value; shortened.
     pub(crate) identifier: OnceLock<Box<str>>,
     pub(crate) example: OnceLock<Box<str>>,
@@ -26,7 +26,7 @@ const EXAMPLE_CHARS_MAX: usize = 40;
 
 impl Refusals {
     const fn new() -> Refusals {
-        let (all, identifiers) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (all, identifiers) = (Count::new(0), Count::new(0));
         Refusals { all, identifiers, identifier: OnceLock::new(), example: OnceLock::new() }
     }
 
@@ -120,6 +120,7 @@ impl Key {
 }
 
 impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         assert!(VALUES >= 2 && VALUES <= u16::MAX as usize, "the budget is between 1 and 65,533");
         assert!(TABLE.is_power_of_two() && TABLE >= 2 * VALUES);
@@ -127,6 +128,18 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
             values: [const { OnceLock::new() }; VALUES],
             table: [const { Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) } };
                 TABLE],
+            used: AtomicUsize::new(0),
+            insert: Mutex::new(()),
+            refusals: Refusals::new(),
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        let place = |_| Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) };
+        LabelPool {
+            values: std::array::from_fn(|_| OnceLock::new()),
+            table: std::array::from_fn(place),
             used: AtomicUsize::new(0),
             insert: Mutex::new(()),
             refusals: Refusals::new(),
@@ -191,9 +204,13 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
 
     #[cold]
     fn insert(&'static self, value: &str) -> u16 {
-        if self.used.load(Ordering::Relaxed) + 1 >= VALUES || !fit_for_label(value) {
-            self.refusals.count(value);
-            return 0;
+        // Acquire: if the budget is used up, every value that used it can be found. This one may have come in since
+        // we looked.
+        if self.used.load(Ordering::Acquire) + 1 >= VALUES {
+            return self.find(value).unwrap_or_else(|_| self.refuse(value));
+        }
+        if !fit_for_label(value) {
+            return self.refuse(value);
         }
         let lock = self.insert.lock().unwrap_or_else(PoisonError::into_inner);
         let place = match self.find(value) {
@@ -203,19 +220,23 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
         let index = self.used.load(Ordering::Relaxed) + 1;
         if index >= VALUES {
             drop(lock);
-            self.refusals.count(value);
-            return 0;
+            return self.refuse(value);
         }
         // Leaked on purpose: bounded by the budget, and a `&'static str` is what makes labels `Copy`.
         let leaked: &'static str = Box::leak(value.to_owned().into_boxed_str());
         self.values[index].set(leaked).expect("indices are given out once, under the lock");
-        self.used.store(index, Ordering::Relaxed);
         let key = Key::of(value.as_bytes());
         let place = &self.table[place];
         place.low.store(key.low, Ordering::Relaxed);
         place.high.store(key.high, Ordering::Relaxed);
         place.index.store(index as u16, Ordering::Release);
+        self.used.store(index, Ordering::Release);
         index as u16
+    }
+
+    fn refuse(&self, value: &str) -> u16 {
+        self.refusals.count(value);
+        0
     }
 }
 
@@ -358,7 +379,7 @@ macro_rules! open_label {
     };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -34,6 +34,7 @@ mod rules;
 mod series;
 mod slab;
 mod summary;
+mod sync;
 mod updown;
 
 pub use clock::Stopwatch;

@@ -7,6 +7,7 @@
 //! is. A series that has such values is exposed at the coarsest of its schemas; no value is moved, lost or put
 //! where it does not belong.
 
+mod blocks;
 mod grid;
 
 use std::marker::PhantomData;
@@ -27,6 +28,7 @@ use crate::registry::{Batch, Family, Head, Spec};
 use crate::series::Keep;
 use crate::slab::{self, CellKind, Scrape, ThreadCells};
 
+use blocks::{BLOCKS, Blocks};
 use grid::Grid;
 pub use grid::native_bucket_edge;
 
@@ -41,8 +43,6 @@ pub const ZERO_THRESHOLD_MIN: f64 = 2.938735877055719e-39; // 2^-128
 /// Buckets in a block: a cache line of cells.
 const BLOCK: usize = slab::BLOCK_CELLS;
 const BLOCK_BITS: u32 = BLOCK.trailing_zeros();
-/// Blocks of a family on each grid: 256 buckets, of which a series uses those that its values reach.
-const BLOCKS: usize = 32;
 /// By how many schemas the next grid is coarser: one of its buckets is a block.
 const COARSER: i8 = BLOCK_BITS as i8;
 /// Exemplars kept of one series.
@@ -114,13 +114,6 @@ struct Shared {
     create: Mutex<()>,
 }
 
-/// Which blocks of a grid a family uses: the tag of each place, 0 if it is free.
-struct Blocks {
-    /// By how many schemas the grid is coarser than the declared one.
-    by: u32,
-    tags: [AtomicU32; BLOCKS],
-}
-
 /// The cells of a block, by its place in [`Blocks`].
 type Places = [AtomicU32; BLOCKS];
 
@@ -180,24 +173,6 @@ fn home(block: u32, value: f64) -> usize {
 #[inline(always)]
 fn mark(block: u32) -> u32 {
     block >> BLOCKS.trailing_zeros()
-}
-
-impl Blocks {
-    fn new(by: u32) -> Blocks {
-        Blocks { by, tags: [const { AtomicU32::new(0) }; BLOCKS] }
-    }
-
-    /// The place of a block, which it takes if it has none, looked for from `first` on; `None` if all are taken.
-    fn find(&self, tag: u32, first: usize) -> Option<usize> {
-        (0..BLOCKS).map(|step| (first + step) & (BLOCKS - 1)).find(|at| {
-            let place = &self.tags[*at];
-            let take = || place.compare_exchange(0, tag, Ordering::Relaxed, Ordering::Relaxed);
-            match place.load(Ordering::Relaxed) {
-                0 => take().is_ok() || place.load(Ordering::Relaxed) == tag,
-                known => known == tag,
-            }
-        })
-    }
 }
 
 impl Series {

@@ -21,7 +21,7 @@ use crate::config::scalar::Secret;
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::net::HttpClient;
-use crate::net::client::Ask;
+use crate::net::client::{Ask, without_login};
 use crate::telemetry::BeatStatus;
 
 /// Longest time for one beat; a shorter interval shortens it.
@@ -146,10 +146,12 @@ async fn beat(
             text.map_err(|error| format!("{}: {error}", file.display()))?.trim().to_owned()
         }
     };
-    let headers = [("content-type", "application/json".to_owned())];
+    let (plain, login) = without_login(&url);
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(login.map(|login| ("authorization", login)));
     let asked = client.ask(Ask {
         method: Method::POST,
-        url: &url,
+        url: &plain,
         headers: &headers,
         body: Bytes::from(body(monitor.started, &monitor.external_url).to_string()),
         compression: false,
@@ -157,7 +159,7 @@ async fn beat(
         timeout: limit,
     });
     // The address is a secret: it is cut out of what failed.
-    let answer = asked.await.map_err(|why| why.replace(&url, "<url>"))?;
+    let answer = asked.await.map_err(|why| why.replace(&plain, "<url>"))?;
     if answer.status.is_success() { Ok(()) } else { Err(format!("HTTP status {}", answer.status)) }
 }
 

@@ -472,6 +472,15 @@ impl Runner {
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
+            // A group that is gone is not a group that is late.
+            let metrics = &self.own.metrics;
+            let gauges = [
+                &metrics.rule_group_last_evaluation_timestamp_seconds,
+                &metrics.rule_group_last_duration_seconds,
+                &metrics.rule_group_rules_current,
+                &metrics.rule_group_interval_seconds,
+            ];
+            gauges.iter().for_each(|gauge| gauge.remove((gone.label,)));
             let group = gone.group.lock().clone();
             let now = clock::now().max(gone.last + Duration::from_millis(1));
             self.tell(group.retire(now, &surroundings));

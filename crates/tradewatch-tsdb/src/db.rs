@@ -161,6 +161,7 @@ impl Db {
         let mut replayer = Replayer::default();
         replayer.head.chunk_samples = options.chunk_samples_max;
         let (wal, scanned) = Wal::open(dir.clone(), &mut replayer)?;
+        replayer.end();
         let (without_series, misfits) = (replayer.without_series, replayer.misfits);
         let orphans = std::mem::take(&mut replayer.orphans);
         let head = replayer.finish();

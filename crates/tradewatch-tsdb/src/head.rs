@@ -12,8 +12,8 @@ use crate::dir::Dir;
 use crate::error::{Error, Kind};
 use crate::log::Damage;
 use crate::postings::Postings;
-use crate::record::Entry;
-use crate::{Labels, Metadata, Sample, Timestamp};
+use crate::record::{Entry, Floats};
+use crate::{Labels, Metadata, Sample, Timestamp, Value};
 
 /// A map by series id, with a hash that costs one multiplication.
 pub type IdMap<V> = HashMap<u32, V, BuildHasherDefault<IdHasher>>;
@@ -420,6 +420,10 @@ impl Head {
     }
 }
 
+/// As many samples are gathered before they are applied: 12 bytes each.
+const GATHERED_MAX: usize = 4_000_000;
+/// As many different lists of series among them: targets.
+const GROUPS_MAX: usize = 64;
 /// Late samples of the log were within the window when they were committed.
 const ANY_WINDOW: Duration = Duration::MAX;
 
@@ -436,6 +440,9 @@ pub struct Replayer {
     /// Ids of series that were dropped and made anew while the log still held the old ones.
     aliases: IdMap<u32>,
     pub samples: u64,
+    /// Floats that are not applied yet, by their list of series; no two lists share one.
+    gathered: Vec<Vec<Floats>>,
+    gathered_samples: usize,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
     /// Samples that do not fit behind those before them.
@@ -469,6 +476,11 @@ impl Replayer {
         self.dead_blocks.extend(gone);
     }
 
+    /// The log is at its end.
+    pub fn end(&mut self) {
+        self.apply_gathered();
+    }
+
     /// The blocks that should be there and are not.
     pub fn missing_blocks(&self) -> Vec<u64> {
         let is_there = |number: &&u64| {
@@ -483,25 +495,81 @@ impl Replayer {
     /// Applies one record; `false` if it is not well-formed, and then nothing of it is kept.
     pub fn apply(&mut self, payload: &[u8]) -> bool {
         let Some(entries) = crate::record::decode(payload) else { return false };
-        entries.into_iter().for_each(|entry| self.apply_entry(entry));
+        for entry in entries {
+            match entry {
+                Entry::Floats(floats) => self.gather(floats),
+                // A series that is known already keeps its chunks apart from what came before.
+                Entry::Series { ref labels, .. } if !self.head.by_labels.contains_key(labels) => {
+                    self.apply_entry(entry);
+                }
+                _ => {
+                    self.apply_gathered();
+                    self.apply_entry(entry);
+                }
+            }
+        }
         true
+    }
+
+    /// Keeps floats until there are many: a series is then looked up once for all of them, and stays in the cache.
+    fn gather(&mut self, floats: Floats) {
+        let range = |ids: &[u32]| (ids.iter().min().copied(), ids.iter().max().copied());
+        let (min, max) = range(&floats.ids);
+        let is_disjoint = |group: &Vec<Floats>| {
+            let other = range(&group[0].ids);
+            other.1 < min || other.0 > max
+        };
+        let group = self.gathered.iter().position(|group| group[0].ids == floats.ids);
+        // The samples of a series must come in the order of the log.
+        let is_apart = match group {
+            Some(_) => true,
+            None => self.gathered.len() < GROUPS_MAX && self.gathered.iter().all(is_disjoint),
+        };
+        self.gathered_samples += floats.ids.len();
+        match group {
+            Some(at) => self.gathered[at].push(floats),
+            None if is_apart => self.gathered.push(vec![floats]),
+            None => {
+                self.apply_gathered();
+                self.gathered_samples = floats.ids.len();
+                self.gathered.push(vec![floats]);
+            }
+        }
+        if self.gathered_samples >= GATHERED_MAX {
+            self.apply_gathered();
+        }
+    }
+
+    fn apply_gathered(&mut self) {
+        self.gathered_samples = 0;
+        for group in std::mem::take(&mut self.gathered) {
+            for (at, id) in group[0].ids.iter().enumerate() {
+                let id = self.resolve(*id);
+                for floats in &group {
+                    let value = Value::Float(floats.values[at]);
+                    self.apply_sample(id, &Sample { ts: floats.ts, value, start: floats.start });
+                }
+            }
+        }
+    }
+
+    fn apply_sample(&mut self, id: u32, sample: &Sample) {
+        match self.head.check(id, sample, ANY_WINDOW) {
+            Ok(Fit::New | Fit::Late) => {
+                self.head.push(id, sample);
+                self.samples += 1;
+            }
+            Ok(Fit::Same) => {}
+            Err(error) if error.is_unknown_series() => self.miss(id, 1),
+            Err(_) => self.misfits += 1,
+        }
     }
 
     fn apply_entry(&mut self, entry: Entry) {
         match entry {
             Entry::Series { id, labels } => self.define(id, labels),
-            Entry::Sample { id, sample } => {
-                let id = self.resolve(id);
-                match self.head.check(id, &sample, ANY_WINDOW) {
-                    Ok(Fit::New | Fit::Late) => {
-                        self.head.push(id, &sample);
-                        self.samples += 1;
-                    }
-                    Ok(Fit::Same) => {}
-                    Err(error) if error.is_unknown_series() => self.miss(id, 1),
-                    Err(_) => self.misfits += 1,
-                }
-            }
+            Entry::Sample { id, sample } => self.apply_sample(self.resolve(id), &sample),
+            Entry::Floats(floats) => self.gather(floats),
             Entry::Metadata { family, metadata } => {
                 self.head.metadata.insert(family, metadata);
             }
@@ -597,6 +665,7 @@ impl Replayer {
 
     /// The head, indexed.
     pub fn finish(mut self) -> Head {
+        debug_assert!(self.gathered.is_empty());
         self.add_blocks();
         let mut ids: Vec<u32> = self.head.series.keys().copied().collect();
         ids.sort_unstable();

@@ -31,6 +31,15 @@ pub struct Tombstone {
     pub removed: u64,
 }
 
+/// Floats of one time, series by series: a scrape.
+#[derive(Debug)]
+pub struct Floats {
+    pub ts: Timestamp,
+    pub start: Option<Timestamp>,
+    pub ids: Vec<u32>,
+    pub values: Vec<f64>,
+}
+
 /// One fact of a record.
 #[derive(Debug)]
 pub enum Entry {
@@ -38,6 +47,8 @@ pub enum Entry {
     Series { id: u32, labels: Labels },
     /// One sample.
     Sample { id: u32, sample: Sample },
+    /// Floats of one time.
+    Floats(Floats),
     /// What a metric family says about itself.
     Metadata { family: String, metadata: Metadata },
     /// The samples of a series from `start` to `end` are gone.
@@ -240,7 +251,7 @@ pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
 fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
     let (ts, start) = (take_ts(bytes)?, take_start(bytes)?);
     let count = bytes.count()?;
-    entries.reserve(count);
+    let (mut ids, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut id = 0i64;
     for _ in 0..count {
         let tag = bytes.u8()?;
@@ -248,9 +259,10 @@ fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
         id = id.checked_add(if step == 15 { bytes.zigzag()? } else { i64::from(step) })?;
         let mut value = [0u8; 8];
         value.get_mut(..len)?.copy_from_slice(bytes.take(len)?);
-        let value = Value::Float(f64::from_bits(u64::from_be_bytes(value)));
-        entries.push(Entry::Sample { id: u32::try_from(id).ok()?, sample: Sample { ts, value, start } });
+        ids.push(u32::try_from(id).ok()?);
+        values.push(f64::from_bits(u64::from_be_bytes(value)));
     }
+    entries.push(Entry::Floats(Floats { ts, start, ids, values }));
     Some(())
 }
 
@@ -319,9 +331,17 @@ mod tests {
             let mut out = Vec::new();
             put_samples(&mut out, &samples);
             let back = decode(&out).expect("well-formed");
+            let single = |entry: Entry| match entry {
+                Entry::Sample { id, sample } => vec![(id, sample)],
+                Entry::Floats(Floats { ts, start, ids, values }) => {
+                    let sample = |value: f64| Sample { ts, value: Value::Float(value), start };
+                    ids.into_iter().zip(values.into_iter().map(sample)).collect()
+                }
+                _ => panic!("a sample"),
+            };
+            let back: Vec<(u32, Sample)> = back.into_iter().flat_map(single).collect();
             prop_assert_eq!(back.len(), samples.len());
-            for (entry, (id, sample)) in back.iter().zip(&samples) {
-                let Entry::Sample { id: got, sample: back } = entry else { panic!("a sample") };
+            for ((got, back), (id, sample)) in back.iter().zip(&samples) {
                 prop_assert!(got == id && back.ts == sample.ts && back.start == sample.start && back.value.same_bits(&sample.value));
             }
         }

@@ -130,8 +130,14 @@ export function foldAlerts(sorted: readonly Alert[], names: readonly AlertName[]
   return lines;
 }
 
+/** In seconds. */
+export function worst(budget: LatencyBudget): number {
+  return budget.worst ?? budget.total;
+}
+
 export function worstCase(budget: LatencyBudget): string {
   const seconds = (value: number) => `${Number(value.toFixed(value < 10 ? 1 : 0))} s`;
-  const parts = ([["scrape", budget.scrape], ["evaluation", budget.evaluation], ["for", budget.hold], ["grouping", budget.grouping]] as const).filter(([, value]) => value > 0);
-  return `${seconds(budget.total)} at worst from fault to notification: ${parts.map(([name, value]) => `${name} ${seconds(value)}`).join(" + ") || "nothing to wait for"}${budget.rts6 ? (budget.withinLimit ? "; within the 5 s of RTS 6" : "; beyond the 5 s of RTS 6") : ""}`;
+  const grouping = Math.max(budget.grouping, budget.joining ?? 0);
+  const parts = ([["scrape", budget.scrape], ["records", budget.records ?? 0], ["evaluation", budget.evaluation], ["for", budget.hold], ["grouping", grouping]] as const).filter(([, value]) => value > 0);
+  return `${seconds(worst(budget))} at worst from fault to notification: ${parts.map(([name, value]) => `${name} ${seconds(value)}`).join(" + ") || "nothing to wait for"}${budget.rts6 ? (budget.withinLimit ? "; within the 5 s of RTS 6" : "; beyond the 5 s of RTS 6") : ""}`;
 }

@@ -109,10 +109,17 @@ export interface Alert {
 /** How long it takes at worst from a fault to its notification, in seconds. */
 export interface LatencyBudget {
   scrape: number;
+  /** Until the recording rules that it reads have written. */
+  records?: number;
   evaluation: number;
   hold: number;
   grouping: number;
+  /** For an alert that joins a group that was told already. */
+  joining?: number;
+  /** Of an alert that begins its group. */
   total: number;
+  /** Of any alert. */
+  worst?: number;
   receiver?: string;
   rts6: boolean;
   withinLimit: boolean;

@@ -1,6 +1,6 @@
 // One alert on the alerts page.
 
-import { muted, runbookName, severityRank, worstCase } from "../data/alerts";
+import { muted, runbookName, severityRank, worst, worstCase } from "../data/alerts";
 import { instant, list, type Alert } from "../data/api";
 import { serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
@@ -51,7 +51,7 @@ export function AlertItem({ alert, selected, open, onSelect, onOpen, onSilence }
         <div><dt>{alert.state === "resolved" ? "resolved" : "since"}</dt><dd title={since ? new Date(since).toISOString() : ""}>{since ? `${sinceText(since, now, zoneId)} (${age(now - since)})` : "–"}</dd></div>
         <div><dt>value</dt><dd>{Number.isNaN(value) ? (alert.value === "NaN" ? "NaN" : "–") : formatText("short", value)}</dd></div>
         <div><dt>notified</dt><dd>{notified ? sinceText(notified, now, zoneId) : silenced.length || inhibited.length ? "held back" : alert.state === "pending" ? "not yet" : "–"}</dd></div>
-        {budget && <div><dt>at worst</dt><dd class={budget.withinLimit ? "" : "bad"} title={worstCase(budget)}>{budget.withinLimit ? "" : "✕ "}{formatText("s", budget.total)}{budget.rts6 ? " (RTS 6: 5 s)" : ""}</dd></div>}
+        {budget && <div><dt>at worst</dt><dd class={budget.withinLimit ? "" : "bad"} title={worstCase(budget)}>{budget.withinLimit ? "" : "✕ "}{formatText("s", worst(budget))}{budget.rts6 ? " (RTS 6: 5 s)" : ""}</dd></div>}
       </dl>
       <div class="alert-actions">
         {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook<span class="sr"> {alert.name}</span> <kbd>↵</kbd></a>}

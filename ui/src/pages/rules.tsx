@@ -2,7 +2,7 @@
 
 import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
-import { worstCase } from "../data/alerts";
+import { worst, worstCase } from "../data/alerts";
 import { prom, type Rule, type RuleGroup } from "../data/api";
 import { pushedAlerts, serverNow } from "../data/live";
 import { age, promDuration } from "../format/time";
@@ -80,7 +80,7 @@ function RuleItem({ rule }: { rule: Rule }) {
         <span class="page-gap" />
         {rule.latencyBudget && (
           <span class={rule.latencyBudget.withinLimit ? "dim" : "bad"} title={worstCase(rule.latencyBudget)}>
-            {rule.latencyBudget.withinLimit ? "" : "✕ "}told within {formatText("s", rule.latencyBudget.total)}
+            {rule.latencyBudget.withinLimit ? "" : "✕ "}told within {formatText("s", worst(rule.latencyBudget))}
           </span>
         )}
         <span class="dim">{formatText("s", rule.evaluationTime)}</span>

@@ -1,6 +1,6 @@
 // Silences: made with a look at what they would hide, listed with what they hide now, lengthened and ended.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { getJson, send, type Matcher, type Silence, type SilencePreview } from "../data/api";
 import { live, serverNow } from "../data/live";
 import { age, parseDuration, sinceText } from "../format/time";
@@ -43,7 +43,8 @@ export function SilenceDialog({ draft, close }: { draft: Draft; close: () => voi
   const zoneId = zone.value || undefined;
   const lengthMs = parseDuration(length);
   const usable = matchers.filter((m) => m.name.trim());
-  useEffect(() => {
+  // Before the next key: what is typed now is the comment, not a command of the page.
+  useLayoutEffect(() => {
     dialog.current?.showModal();
     dialog.current?.querySelector<HTMLInputElement>("[data-first]")?.focus();
   }, []);

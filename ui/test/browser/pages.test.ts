@@ -92,6 +92,11 @@ async function until(what: string, check: () => Promise<boolean> | boolean): Pro
   }
 }
 
+/** What is typed next goes into a field and is no command of the page. */
+async function focused(page: Page, tag: string): Promise<void> {
+  await until(`the focus is in an ${tag}`, () => page.evaluate((name) => document.activeElement?.tagName === name, tag));
+}
+
 interface Violation {
   id: string;
   impact: string | null;
@@ -234,7 +239,9 @@ describe("the keyboard", () => {
     await page.locator(".silence-preview").getByText(/2 firing and 0 pending/).waitFor();
     expect(fixture.state.silences).toEqual([]);
     await page.keyboard.press("Escape");
+    await page.getByRole("dialog", { name: "Silence" }).waitFor({ state: "detached" });
     await page.keyboard.press("s");
+    await focused(page, "INPUT");
     await page.keyboard.type("broker maintenance");
     await page.keyboard.press("Enter");
     await until("the silence arrives", () => fixture.state.silences.length === 1);
@@ -246,6 +253,7 @@ describe("the keyboard", () => {
     await page.locator(".silences").getByText("hides 1 firing").waitFor();
     // Notes and history.
     await page.keyboard.press("n");
+    await focused(page, "INPUT");
     await page.keyboard.type("the broker confirms");
     await page.keyboard.press("Enter");
     await page.locator(".alert-note").getByText("the broker confirms").waitFor();

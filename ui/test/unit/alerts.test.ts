@@ -41,5 +41,6 @@ test("what is held back or acknowledged is not to be taken", () => {
 test("the worst case names its parts and the limit", () => {
   const budget = { scrape: 1, evaluation: 0, hold: 60, grouping: 0.5, total: 61.5, rts6: true, withinLimit: false };
   expect(worstCase(budget)).toBe("62 s at worst from fault to notification: scrape 1 s + for 60 s + grouping 0.5 s; beyond the 5 s of RTS 6");
+  expect(worstCase({ ...budget, records: 15, joining: 5, worst: 81 })).toContain("81 s at worst from fault to notification: scrape 1 s + records 15 s + for 60 s + grouping 5 s");
   expect(worstCase({ ...budget, hold: 0, grouping: 0, total: 1, rts6: false, withinLimit: true })).toBe("1 s at worst from fault to notification: scrape 1 s");
 });

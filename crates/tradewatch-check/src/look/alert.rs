@@ -548,7 +548,16 @@ impl Look<'_> {
             interval.unwrap_or(Duration::from_secs(60))
         };
         let wait = super::route::group_wait(self.project, self.rule).unwrap_or_default();
-        let worst = budget::worst_case(spec, scrape_interval, evaluation, wait);
+        let parts = budget::Budget {
+            scrape: scrape_interval,
+            records: Duration::ZERO,
+            evaluation,
+            hold: spec.hold(),
+            grouping: wait,
+            joining: wait,
+            receiver: String::new(),
+        };
+        let worst = parts.worst();
         if worst > budget::RTS6_LIMIT {
             let at = self
                 .rule

@@ -98,7 +98,8 @@ pub fn inhibits(project: &Project, source: &Rule, target: &Rule) -> bool {
     let config = project.routing().and_then(|(_, file)| file.config.as_ref());
     config.is_some_and(|config| {
         config.inhibit_rules.iter().any(|rule| {
-            all_hold(&rule.source, source) != Holds::No && all_hold(&rule.target, target) != Holds::No
+            rule.sources.iter().any(|of| all_hold(&of.matchers, source) != Holds::No)
+                && all_hold(&rule.target, target) != Holds::No
         })
     })
 }
@@ -143,7 +144,8 @@ pub fn findings(project: &Project) -> Vec<Finding> {
             }
         }
         for rule in &config.inhibit_rules {
-            for (matchers, side) in [(&rule.source, "source"), (&rule.target, "target")] {
+            let sources = rule.sources.iter().map(|source| (&source.matchers, "source"));
+            for (matchers, side) in sources.chain([(&rule.target, "target")]) {
                 if !matchers.is_empty() && rules.iter().all(|rule| all_hold(matchers, rule) == Holds::No) {
                     let shown = matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(", ");
                     let fix = suggestion(matchers, &rules);

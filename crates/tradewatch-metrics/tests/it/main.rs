@@ -9,6 +9,7 @@ mod endpoint;
 mod exemplars;
 mod exposition;
 mod fixture;
+mod fuzz;
 mod guards;
 mod idle;
 mod labels;

@@ -32,7 +32,7 @@ use crate::clock;
 use crate::config::HttpClientConfig;
 use crate::config::scalar::{PromDuration, Secret};
 use crate::error::Error;
-use crate::net::client::Ask;
+use crate::net::client::{Ask, without_login};
 use crate::net::{HttpClient, listen};
 use crate::options::TerminalHook;
 use crate::web::respond::json_response;
@@ -339,17 +339,19 @@ fn message(one: &Expected, known: &Known) -> Json {
 }
 
 async fn post(client: &HttpClient, url: &Secret, one: &Expected, known: &Known) -> Result<(), String> {
-    let headers = [("content-type", "application/json".to_owned())];
+    let (plain, login) = without_login(url.expose());
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(login.map(|login| ("authorization", login)));
     let asked = client.ask(Ask {
         method: Method::POST,
-        url: url.expose(),
+        url: &plain,
         headers: &headers,
         body: Bytes::from(message(one, known).to_string()),
         compression: false,
         body_bytes_max: 64 << 10,
         timeout: TIMEOUT,
     });
-    let answer = asked.await.map_err(|why| why.replace(url.expose(), "<url>"))?;
+    let answer = asked.await.map_err(|why| why.replace(&plain, "<url>"))?;
     if answer.status.is_success() { Ok(()) } else { Err(answer.status.to_string()) }
 }
 

@@ -142,6 +142,31 @@ async fn the_listener_outlives_its_own_restart() {
     listener.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_knows_the_password_beats() {
+    let (folder, lines) = (Folder::new(), Lines::default());
+    let hash = bcrypt::hash("s3cret", 4).expect("hashes");
+    let web = folder.write("web.yml", &format!("basic_auth_users:\n  desk: {hash}\n"));
+    let guarded = deadman::Options { web_config: Some(web), ..awaits(&["desk=1h"], None, &folder, &lines) };
+    let listener = Deadman::start(guarded).await.expect("starts");
+    assert_eq!(post(listener.addr(), "/beat/desk", "").await, StatusCode::UNAUTHORIZED);
+    let monitor_folder = Folder::new();
+    let mut options = options(&monitor_folder, "");
+    let url = format!("http://desk:s3cret@{}/beat/desk", listener.addr());
+    options.heartbeat =
+        Some(heartbeat::Options { url: url.into(), url_file: None, every: Duration::from_millis(200) });
+    let server = start(options).await;
+    eventually(|| async {
+        let metrics = String::from_utf8_lossy(&get(&server, "/metrics").await.body).into_owned();
+        let beats =
+            metrics.lines().find(|line| line.starts_with("tradewatch_heartbeats_total{status=\"success\"}"));
+        if beats.is_some_and(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    server.shutdown().await;
+    listener.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_cannot_start_says_why() {
     let (folder, lines) = (Folder::new(), Lines::default());
@@ -182,6 +207,15 @@ async fn a_rule_that_reads_what_nobody_has_is_named() {
         })
     };
     assert!(told("\"Blind\"", 1) && told("\"Content\"", 0) && told("\"Thoughtful\"", 0), "{metrics}");
-    assert!(metrics.contains("tradewatch_rule_group_last_evaluation_timestamp_seconds{"), "{metrics}");
+    let evaluated = "tradewatch_rule_group_last_evaluation_timestamp_seconds{";
+    assert!(metrics.contains(evaluated), "{metrics}");
+    // A group that leaves the configuration takes its figures along: it is gone, not late.
+    folder.write("rules.yml", "groups: []\n");
+    assert_eq!(post(server.addr(), "/-/reload", "").await, StatusCode::OK);
+    eventually(|| async {
+        let metrics = String::from_utf8_lossy(&get(&server, "/metrics").await.body).into_owned();
+        if metrics.contains(evaluated) { Err(metrics) } else { Ok(()) }
+    })
+    .await;
     server.shutdown().await;
 }

@@ -8,5 +8,6 @@ mod pipeline;
 mod platforms;
 mod recording;
 mod restore;
+mod routing;
 mod serve;
 mod support;
