@@ -28,6 +28,8 @@ pub const TRIALS_MAX: usize = 500;
 pub struct Options {
     /// Trials at each setting.
     pub trials: usize,
+    /// Our binary.
+    pub tradewatch: PathBuf,
     /// The rival's binary.
     pub prometheus: PathBuf,
     /// Its Alertmanager.
@@ -59,7 +61,7 @@ const SETTINGS: [(&str, u64, f64, f64); 3] = [
 /// # Errors
 /// A part does not start, an alert is lost, or a limit is missed.
 pub fn alerts(root: &Path, options: &Options) -> Result<()> {
-    let ours = root.join("target/release/tradewatch");
+    let ours = &options.tradewatch;
     if !ours.exists() {
         bail!("build it first: cargo build --release --bin tradewatch");
     }
@@ -71,8 +73,8 @@ pub fn alerts(root: &Path, options: &Options) -> Result<()> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         let times = match interval {
-            0 => pushed(&ours, &folder, options.trials)?,
-            _ => scraped(&ours, &folder, interval, options)?,
+            0 => pushed(ours, &folder, options.trials)?,
+            _ => scraped(ours, &folder, interval, options)?,
         };
         rows.push((name, median_max, worst_max, times));
     }
