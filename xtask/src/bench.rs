@@ -36,6 +36,25 @@ pub struct Options {
     pub alertmanager: PathBuf,
 }
 
+/// Trials at each setting unless told otherwise.
+pub const TRIALS: u64 = 40;
+/// Where Debian puts the rival.
+pub const PROMETHEUS: &str = "/usr/bin/prometheus";
+/// And its Alertmanager.
+pub const ALERTMANAGER: &str = "/usr/bin/prometheus-alertmanager";
+
+impl Options {
+    /// Our release build beside Debian's packages.
+    pub fn shipped(root: &Path) -> Options {
+        Options {
+            trials: TRIALS as usize,
+            tradewatch: root.join("target/release/tradewatch"),
+            prometheus: PROMETHEUS.into(),
+            alertmanager: ALERTMANAGER.into(),
+        }
+    }
+}
+
 open_label!(
     /// A trial of the benchmark.
     pub struct Trial("trial"), budget = 512

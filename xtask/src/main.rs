@@ -71,16 +71,16 @@ enum Bench {
     /// From a condition at a target to a webhook, beside Prometheus with Alertmanager.
     Alerts {
         /// Trials at each setting.
-        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
+        #[arg(long, default_value_t = bench::TRIALS, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
         trials: u64,
         /// Ours; the release build unless named.
         #[arg(long)]
         tradewatch: Option<PathBuf>,
         /// The rival.
-        #[arg(long, default_value = "/usr/bin/prometheus")]
+        #[arg(long, default_value = bench::PROMETHEUS)]
         prometheus: PathBuf,
         /// The rival's Alertmanager.
-        #[arg(long, default_value = "/usr/bin/prometheus-alertmanager")]
+        #[arg(long, default_value = bench::ALERTMANAGER)]
         alertmanager: PathBuf,
     },
 }
@@ -104,7 +104,7 @@ fn run() -> Result<()> {
         }
         Command::Calendars { check } => calendars::run(&root(), check),
         Command::Bench { what: Bench::Alerts { trials, tradewatch, prometheus, alertmanager } } => {
-            let tradewatch = tradewatch.unwrap_or_else(|| root().join("target/release/tradewatch"));
+            let tradewatch = tradewatch.unwrap_or_else(|| bench::Options::shipped(&root()).tradewatch);
             let trials = trials as usize;
             bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
