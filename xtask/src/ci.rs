@@ -97,6 +97,11 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     });
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
+    if size == Size::Full {
+        run.stage("alert latency", |run| {
+            crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
+        });
+    }
     run.report()
 }
 

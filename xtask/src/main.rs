@@ -79,13 +79,16 @@ enum Bench {
     /// From a condition at a target to a webhook, beside Prometheus with Alertmanager.
     Alerts {
         /// Trials at each setting.
-        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
+        #[arg(long, default_value_t = bench::TRIALS, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
         trials: u64,
+        /// Ours; the release build unless named.
+        #[arg(long)]
+        tradewatch: Option<PathBuf>,
         /// The rival.
-        #[arg(long, default_value = "/usr/bin/prometheus")]
+        #[arg(long, default_value = bench::PROMETHEUS)]
         prometheus: PathBuf,
         /// The rival's Alertmanager.
-        #[arg(long, default_value = "/usr/bin/prometheus-alertmanager")]
+        #[arg(long, default_value = bench::ALERTMANAGER)]
         alertmanager: PathBuf,
     },
 }
@@ -109,8 +112,10 @@ fn run() -> Result<()> {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
         Command::Calendars { check } => calendars::run(&root(), check),
-        Command::Bench { what: Bench::Alerts { trials, prometheus, alertmanager } } => {
-            bench::alerts(&root(), &bench::Options { trials: trials as usize, prometheus, alertmanager })
+        Command::Bench { what: Bench::Alerts { trials, tradewatch, prometheus, alertmanager } } => {
+            let tradewatch = tradewatch.unwrap_or_else(|| bench::Options::shipped(&root()).tradewatch);
+            let trials = trials as usize;
+            bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
