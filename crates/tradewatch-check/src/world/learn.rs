@@ -117,6 +117,8 @@ pub fn learn(
             },
             labels: labels.collect(),
             buckets,
+            quantiles: Vec::new(),
+            native_schema: None,
             service: service.to_owned(),
             port,
             path: Some("/metrics".to_owned()),
