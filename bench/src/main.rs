@@ -1,5 +1,6 @@
 //! Measures the SDK beside its rivals in one run and prints the table; see README.md.
 
+mod http_layer;
 mod inputs;
 mod measure;
 mod ours;
@@ -39,6 +40,10 @@ struct Row {
 }
 
 fn main() -> ExitCode {
+    // `-- http` measures the HTTP layer alone.
+    if std::env::args().nth(1).as_deref() == Some("http") {
+        return ExitCode::from(u8::from(http_layer::report(31) > 0));
+    }
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(31);
     let subjects = [
         ours::subject(),
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
     }
     missed += encode("scrape of 100,000 counters", &subjects, |subject| (subject.counters)(), 0.3);
     missed += encode("scrape of 10,000 histograms", &subjects, |subject| (subject.histograms)(), 0.3);
+    missed += http_layer::report(rounds);
     println!("\nReading a body of 100,000 counters, ns a series: {}", reading());
     println!("\n{missed} targets missed");
     ExitCode::from(u8::from(missed > 0))
