@@ -4,12 +4,14 @@
 #![allow(clippy::disallowed_methods)] // It times its stages and waits for servers that it starts.
 
 mod arrows;
-mod calendars;
 mod bench;
+mod budget;
+mod calendars;
 mod ci;
 mod clients;
 mod conformance;
 mod dashboards;
+mod readers;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +35,12 @@ enum Command {
     },
     /// The same as `ci` with long runs at full size.
     Night,
+    /// Counts instructions of the SDK's hot path against their budget, and runs memcheck over its unsafe code.
+    Budget {
+        /// Write what was counted as the new budget.
+        #[arg(long)]
+        record: bool,
+    },
     /// Runs acceptance tests of Prometheus and OpenMetrics; without a path those of the repository.
     Conformance {
         /// Files and folders with cases; what they are is told by their content.
@@ -96,6 +104,7 @@ fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { only } => ci::run(&root(), ci::Size::Small, only.as_deref()),
         Command::Night => ci::run(&root(), ci::Size::Full, None),
+        Command::Budget { record } => budget::run(&ci::Run::alone(&root()), record),
         Command::Conformance { paths, quiet, ratchet, record } => {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }

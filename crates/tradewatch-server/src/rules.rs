@@ -128,7 +128,11 @@ impl Shown {
 }
 
 /// Parses rule files; what is broken is left out and told.
-pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
+pub fn read_files(
+    paths: &[PathBuf],
+    interval: Duration,
+    query_offset: Duration,
+) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
     let (mut groups, mut errors, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let shown = path.display().to_string();
@@ -137,9 +141,8 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
             Ok(text) => {
                 let (file, found) = RuleFile::parse(&shown, &text);
                 errors.extend(found);
-                groups.extend(
-                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
-                );
+                groups
+                    .extend(file.groups.iter().map(|spec| Group::new(&shown, spec, interval, query_offset)));
             }
         }
     }
@@ -400,6 +403,7 @@ impl Runner {
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
             metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
+            metrics.rule_group_last_evaluation_timestamp_seconds.at((one.label,)).set(one.last.as_secs_f64());
             metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
             metrics.rule_evaluation_lag_seconds.observe_duration(lag);
             let writes = std::mem::take(&mut one.writes);
@@ -468,6 +472,15 @@ impl Runner {
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
+            // A group that is gone is not a group that is late.
+            let metrics = &self.own.metrics;
+            let gauges = [
+                &metrics.rule_group_last_evaluation_timestamp_seconds,
+                &metrics.rule_group_last_duration_seconds,
+                &metrics.rule_group_rules_current,
+                &metrics.rule_group_interval_seconds,
+            ];
+            gauges.iter().for_each(|gauge| gauge.remove((gone.label,)));
             let group = gone.group.lock().clone();
             let now = clock::now().max(gone.last + Duration::from_millis(1));
             self.tell(group.retire(now, &surroundings));

@@ -8,7 +8,7 @@ use super::message::Message;
 use super::state::{GroupState, Outcome, Queued, Told};
 use super::{Notifier, queue};
 use crate::alert::{Alert, Fingerprint, Severity};
-use crate::route::{GroupBy, Integration, Route};
+use crate::route::{Integration, Route};
 
 /// The alerts of a group as they stand at a flush.
 struct Standing {
@@ -35,7 +35,7 @@ impl Notifier {
         // A storm: what has no group yet shares one, rather than being dropped, and stays there.
         let overflow = format!("{}:overflow", route.id);
         let shares = self.groups.get(&overflow).is_some_and(|g| g.alerts.contains(&alert.fingerprint()));
-        if shares || self.groups.len() >= self.options.groups_max {
+        if shares || self.groups.len() >= super::room(self.options.groups_max, alert) {
             return (overflow, Labels::empty());
         }
         (id, group_labels)
@@ -59,7 +59,7 @@ impl Notifier {
             if !self.groups.contains(&id) {
                 let group = GroupState {
                     route: route.id.clone(),
-                    key: group_key(route, &labels),
+                    key: config.group_key(route, &labels),
                     labels,
                     alerts: BTreeSet::new(),
                     next_flush: due,
@@ -383,15 +383,4 @@ impl Notifier {
             self.drop_group(id, "", now);
         }
     }
-}
-
-/// Alertmanager's group key: the route's matchers and the group's labels.
-fn group_key(route: &Route, labels: &Labels) -> String {
-    let grouped = match route.group_by {
-        GroupBy::All | GroupBy::Labels(_) => {
-            let parts: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            parts.join(", ")
-        }
-    };
-    format!("{}:{{{grouped}}}", route.key)
 }

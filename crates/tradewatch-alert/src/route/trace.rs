@@ -71,6 +71,34 @@ impl Config {
         }
     }
 
+    /// The group of an alert with these labels at `route`, as its key: what else has it is told together.
+    pub fn group_key(&self, route: &Route, labels: &Labels) -> String {
+        let group = route.group_labels(labels);
+        let parts: Vec<String> = group.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        format!("{}:{{{}}}", route.key, parts.join(", "))
+    }
+
+    /// Which of the `firing` alerts hold back one with these labels, with the line of the rule.
+    pub fn held_back_by<'a>(
+        &self,
+        labels: &Labels,
+        firing: &'a [Labels],
+    ) -> Option<(usize, Vec<&'a Labels>)> {
+        self.inhibit_rules.iter().filter(|rule| rule.is_target(labels)).find_map(|rule| {
+            let holds = |source: &super::InhibitSource| {
+                let both = source.matches(labels);
+                firing.iter().find(|other| {
+                    *other != labels
+                        && source.matches(other)
+                        && source.equal_values(other) == source.equal_values(labels)
+                        && !(both && rule.is_target(other))
+                })
+            };
+            let each: Option<Vec<&Labels>> = rule.sources.iter().map(holds).collect();
+            each.filter(|each| !each.is_empty()).map(|each| (rule.line, each))
+        })
+    }
+
     /// When `route` next falls silent or speaks again after `at`, and the interval that then silences
     /// it; `None` when nothing changes within `horizon`.
     ///

@@ -47,13 +47,7 @@ impl Routes {
         };
         let shown = path.display().to_string();
         let text = crate::config::read_limited(path)?;
-        let (mut config, found) = route::Config::parse(&shown, &text).map_err(all)?;
-        let known = options.calendar.mics();
-        let unknown = config.unknown_calendars(&known);
-        if !unknown.is_empty() {
-            return Err(all(unknown));
-        }
-        config.calendars = calendars(&options.calendar);
+        let (mut config, found) = parse_routes(&shown, &text, &options.calendar)?;
         if options.terminal_always {
             config.add_terminal();
         }
@@ -86,6 +80,24 @@ impl Routes {
     pub(super) fn into_parts(self) -> (Arc<route::Config>, Arc<Senders>) {
         (self.config, self.senders)
     }
+}
+
+/// Reads a configuration and gives it the calendars; receivers and templates are not looked at.
+///
+/// # Errors
+/// Every error with its place.
+pub fn parse_routes(
+    path: &str,
+    text: &str,
+    calendar: &Calendar,
+) -> Result<(route::Config, Vec<ConfigError>), Error> {
+    let (mut config, found) = route::Config::parse(path, text).map_err(all)?;
+    let unknown = config.unknown_calendars(&calendar.mics());
+    if !unknown.is_empty() {
+        return Err(all(unknown));
+    }
+    config.calendars = calendars(calendar);
+    Ok((config, found))
 }
 
 fn all(errors: Vec<ConfigError>) -> Error {
@@ -169,6 +181,7 @@ pub async fn try_receiver(routes: &Routes, receiver: &str, options: &Options) ->
         let ends = matches!(integration.channel, Channel::PagerDuty(_));
         for status in ["firing", "resolved"].into_iter().take(if ends { 2 } else { 1 }) {
             let delivery = Delivery {
+                created: now,
                 id: 0,
                 key: format!("test-{}-{position}-{status}", now.as_millis()),
                 receiver: receiver.to_owned(),
