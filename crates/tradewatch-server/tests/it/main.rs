@@ -3,6 +3,7 @@
 
 mod alerting;
 mod alertmanager_clients;
+mod alertmanager;
 mod api;
 mod doors;
 mod generator;
