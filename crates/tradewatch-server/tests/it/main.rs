@@ -2,8 +2,8 @@
 #![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod alerting;
-mod alertmanager_clients;
 mod alertmanager;
+mod alertmanager_clients;
 mod api;
 mod doors;
 mod generator;
