@@ -1,5 +1,6 @@
 //! Measures the SDK beside its rivals in one run and prints the table; see README.md.
 
+mod http_layer;
 mod inputs;
 mod measure;
 mod memory;
@@ -73,6 +74,10 @@ struct Row {
 }
 
 fn main() -> ExitCode {
+    // `-- http` measures the HTTP layer alone.
+    if std::env::args().nth(1).as_deref() == Some("http") {
+        return ExitCode::from(u8::from(http_layer::report(31) > 0));
+    }
     let mut arguments = std::env::args().skip(1);
     let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(31);
     let subjects = [
@@ -97,6 +102,7 @@ fn main() -> ExitCode {
         table.print(row.name, "2", &libraries, &twos, row.target, "ns");
     }
     scrape_and_memory(&subjects, &mut table);
+    table.missed += http_layer::report(rounds);
     println!(
         "\nAll figures: CPU ns an operation on one thread and on each of two at once, ms a scrape, bytes a series\n"
     );

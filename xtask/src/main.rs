@@ -66,6 +66,12 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Runs `tradewatch check` over the corpus of known faults and of what is right; prints rows, precision, recall.
+    Corpus {
+        /// Print every row by name.
+        #[arg(long)]
+        rows: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -117,8 +123,21 @@ fn run() -> Result<()> {
             let trials = trials as usize;
             bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
+        Command::Corpus { rows } => corpus(rows),
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
+}
+
+/// The corpus of `tradewatch check`, printed.
+fn corpus(rows: bool) -> Result<()> {
+    let read =
+        |path: &str| std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"));
+    let outcome = tradewatch_check::corpus::run(&read).map_err(anyhow::Error::msg)?;
+    print!("{}", outcome.text(rows));
+    if outcome.recall() < 1.0 || outcome.precision() < 0.95 {
+        anyhow::bail!("the corpus asks for recall 1.000 and precision 0.950");
+    }
+    Ok(())
 }
 
 /// The repository's root folder.

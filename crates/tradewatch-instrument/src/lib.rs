@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(any(feature = "postgres", feature = "sqlite", feature = "rabbitmq", feature = "kafka"))]
+#[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "kafka"))]
 mod call;
 mod clients;
 #[cfg(feature = "facade")]
@@ -31,6 +31,8 @@ pub mod secret;
 mod service;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod statement;
 
 #[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "kafka"))]
 pub use call::CallError;
@@ -48,3 +50,7 @@ pub use runtime::expose_runtime;
 #[cfg(feature = "secret")]
 pub use secret::Secret;
 pub use service::Service;
+
+#[cfg(all(doctest, feature = "http", feature = "logs"))]
+#[doc = include_str!("../../../docs/instrumenting.md")]
+mod guide {}

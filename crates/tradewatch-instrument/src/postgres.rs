@@ -8,9 +8,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Socket, Statement};
 use tradewatch_metrics::InFlight;
 
-use crate::call::{CallError, kind_of_statement, within};
+use crate::call::{CallError, within};
 use crate::clients::Database;
 use crate::labels::{ErrorKind, TIMEOUT};
+use crate::statement::kind_of_statement;
 
 /// Why a call failed.
 pub type Error = CallError<tokio_postgres::Error>;

@@ -2,9 +2,9 @@
 
 use rusqlite::{ErrorCode, Params, Row};
 
-use crate::call::kind_of_statement;
 use crate::clients::Database;
 use crate::labels::ErrorKind;
+use crate::statement::kind_of_statement;
 
 /// A connection whose statements are measured. It counts as open until it is dropped.
 ///

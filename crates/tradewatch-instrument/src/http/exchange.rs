@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tower::BoxError;
 use tradewatch_metrics::Stopwatch;
 
 use super::labels::{Fault, Place, Status};
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     ended: bool,
 }
 
+/// A response body of a known size up to this leaves with its head, and its request ends there.
+const WHOLE_BYTES_MAX: u64 = 16 * 1024;
 /// The index of HEAD, whose response has no body whatever it announces.
 const HEAD: u8 = 5;
 
@@ -39,7 +42,7 @@ impl Exchange {
         place: Place,
         request_bytes: Option<u64>,
     ) -> Exchange {
-        names.in_flight(method, place, 1.0);
+        names.in_flight(method, place, 1);
         Exchange {
             watch: names.registry.stopwatch(),
             names: Arc::clone(names),
@@ -54,11 +57,37 @@ impl Exchange {
         }
     }
 
+    /// The head of the response is there.
+    #[inline]
+    fn head<B>(&mut self, response: &Response<B>) {
+        self.status = Status::of(response.status());
+        self.late = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT);
+    }
+
+    /// The head of the response is there; its body ends the exchange, unless it is so short that it leaves with the
+    /// head: then it is not wrapped, which would take an allocation.
+    #[inline]
+    pub(super) fn respond_to_axum<B>(mut self, response: Response<B>) -> Response<axum::body::Body>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.head(&response);
+        match response.body().size_hint().exact() {
+            Some(size) if size <= WHOLE_BYTES_MAX => {
+                self.sent = if self.method == HEAD { 0 } else { size };
+                self.end(Fault::None);
+                // What is axum's own body already stays as it is.
+                response.map(axum::body::Body::new)
+            }
+            _ => self.respond(response).map(axum::body::Body::new),
+        }
+    }
+
     /// The head of the response is there; its body ends the exchange.
     #[inline]
     pub(super) fn respond<B: Body>(mut self, response: Response<B>) -> Response<MeasuredBody<B>> {
-        self.status = Status::of(response.status());
-        self.late = matches!(response.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT);
+        self.head(&response);
         response.map(|body| {
             self.announced = body.size_hint().exact();
             if self.method == HEAD || body.is_end_stream() {
@@ -77,13 +106,13 @@ impl Exchange {
     fn finish(&mut self, fault: Fault) {
         self.ended = true;
         let fault = if fault == Fault::None && self.late { Fault::Timeout } else { fault };
-        self.names.in_flight(self.method, self.place, -1.0);
+        self.names.in_flight(self.method, self.place, -1);
         self.names.ended(&Ended {
             method: self.method,
             place: self.place,
             status: self.status,
             fault,
-            took: self.watch.elapsed(),
+            seconds: self.watch.elapsed_seconds(),
             request_bytes: self.request_bytes,
             response_bytes: self.sent,
         });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::MatchedPath;
+use bytes::Bytes;
 use http::{Extensions, Request, Response, Uri, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -84,15 +85,11 @@ impl ClientLayer {
         Ok(ClientLayer { names: Arc::new(Names::client(registry, vocabulary)?) })
     }
 
-    #[cfg(feature = "http-client")]
     pub(super) fn start<B: Body>(&self, request: &Request<B>) -> Exchange {
-        start_client(&self.names, request)
+        let place = peer(&self.names, request.uri(), request.headers().get(header::HOST));
+        let size = announced(request.body(), request.headers());
+        Exchange::start(&self.names, method(request.method()), place, size)
     }
-}
-
-fn start_client<B: Body>(names: &Arc<Names>, request: &Request<B>) -> Exchange {
-    let place = peer(names, request.uri(), request.headers().get(header::HOST));
-    Exchange::start(names, method(request.method()), place, announced(request.body(), request.headers()))
 }
 
 fn peer(names: &Names, uri: &Uri, host: Option<&http::HeaderValue>) -> Place {
@@ -107,36 +104,60 @@ fn peer(names: &Names, uri: &Uri, host: Option<&http::HeaderValue>) -> Place {
     }
 }
 
-/// Which side a service is on, and how a request's place is found.
-#[derive(Clone, Copy)]
-enum Side {
-    Server(fn(&Extensions) -> Option<&str>),
-    Client,
+/// A server's service whose requests are measured.
+#[derive(Clone)]
+pub struct MeasuredServer<S> {
+    inner: S,
+    layer: ServerLayer,
 }
 
-/// A service whose requests are measured.
+/// A client's service whose requests are measured.
 #[derive(Clone)]
-pub struct Measured<S> {
+pub struct MeasuredClient<S> {
     inner: S,
-    names: Arc<Names>,
-    side: Side,
+    layer: ClientLayer,
 }
 
 impl<S> Layer<S> for ServerLayer {
-    type Service = Measured<S>;
-    fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, names: Arc::clone(&self.names), side: Side::Server(self.route) }
+    type Service = MeasuredServer<S>;
+    fn layer(&self, inner: S) -> MeasuredServer<S> {
+        MeasuredServer { inner, layer: self.clone() }
     }
 }
 
 impl<S> Layer<S> for ClientLayer {
-    type Service = Measured<S>;
-    fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, names: Arc::clone(&self.names), side: Side::Client }
+    type Service = MeasuredClient<S>;
+    fn layer(&self, inner: S) -> MeasuredClient<S> {
+        MeasuredClient { inner, layer: self.clone() }
     }
 }
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Measured<S>
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for MeasuredServer<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
+    S::Error: 'static,
+    RequestBody: Body,
+    ResponseBody: Body<Data = Bytes> + Send + 'static,
+    ResponseBody::Error: Into<BoxError>,
+{
+    type Response = Response<axum::body::Body>;
+    type Error = S::Error;
+    type Future = ServerFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> ServerFuture<S::Future> {
+        let names = &self.layer.names;
+        let place = names.place((self.layer.route)(request.extensions()).unwrap_or(UNMATCHED));
+        let size = announced(request.body(), request.headers());
+        let exchange = Exchange::start(names, method(request.method()), place, size);
+        ServerFuture { exchange: Some(exchange), inner: self.inner.call(request) }
+    }
+}
+
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for MeasuredClient<S>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
     S::Error: 'static,
@@ -145,35 +166,62 @@ where
 {
     type Response = Response<MeasuredBody<ResponseBody>>;
     type Error = S::Error;
-    type Future = MeasuredFuture<S::Future>;
+    type Future = ClientFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> MeasuredFuture<S::Future> {
-        let exchange = match self.side {
-            Side::Server(route) => {
-                let place = self.names.place(route(request.extensions()).unwrap_or(UNMATCHED));
-                let size = announced(request.body(), request.headers());
-                Exchange::start(&self.names, method(request.method()), place, size)
-            }
-            Side::Client => start_client(&self.names, &request),
-        };
-        MeasuredFuture { exchange: Some(exchange), inner: self.inner.call(request) }
+    fn call(&mut self, request: Request<RequestBody>) -> ClientFuture<S::Future> {
+        let exchange = self.layer.start(&request);
+        ClientFuture { exchange: Some(exchange), inner: self.inner.call(request) }
     }
 }
 
 pin_project! {
-    /// A response in the making.
-    pub struct MeasuredFuture<F> {
+    /// A server's response in the making.
+    pub struct ServerFuture<F> {
         #[pin]
         inner: F,
         exchange: Option<Exchange>,
     }
 }
 
-impl<F, B, E> Future for MeasuredFuture<F>
+pin_project! {
+    /// A response that a client waits for.
+    pub struct ClientFuture<F> {
+        #[pin]
+        inner: F,
+        exchange: Option<Exchange>,
+    }
+}
+
+const POLLED_AGAIN: &str = "a future is not polled after its end";
+
+impl<F, B, E> Future for ServerFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: 'static,
+{
+    type Output = Result<Response<axum::body::Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(context));
+        let exchange = this.exchange.take().expect(POLLED_AGAIN);
+        Poll::Ready(match result {
+            Ok(response) => Ok(exchange.respond_to_axum(response)),
+            Err(error) => {
+                exchange.end(fault_of(&error));
+                Err(error)
+            }
+        })
+    }
+}
+
+impl<F, B, E> Future for ClientFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
@@ -184,7 +232,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(context));
-        let exchange = this.exchange.take().expect("a future is not polled after its end");
+        let exchange = this.exchange.take().expect(POLLED_AGAIN);
         Poll::Ready(match result {
             Ok(response) => Ok(exchange.respond(response)),
             Err(error) => {

@@ -1,8 +1,6 @@
 //! What HTTP metrics are called, and where each number of an exchange goes.
 
-use std::time::Duration;
-
-use tradewatch_metrics::{Counter, Gauge, Histogram, Metrics, RegisterError, Registry};
+use tradewatch_metrics::{Counter, Histogram, Metrics, RegisterError, Registry, UpDownCounter};
 
 use super::labels::{
     ClientLabels, Fault, FaultLabel, Handler, MethodLabel, Peer, Place, RequestMethod, Route, ServerLabels,
@@ -29,7 +27,7 @@ struct ServerDocuments {
     #[buckets(SIZES)]
     http_response_size_bytes: Histogram<(Handler,)>,
     /// HTTP requests being served now.
-    http_requests_inprogress: Gauge<(Handler, MethodLabel)>,
+    http_requests_inprogress: UpDownCounter<(Handler, MethodLabel)>,
     /// HTTP requests that ended without a whole response, or too late, by the kind of error.
     http_request_errors_total: Counter<(Handler, MethodLabel, FaultLabel)>,
 }
@@ -40,7 +38,7 @@ struct ServerConventions {
     #[buckets(EDGES)]
     http_server_request_duration_seconds: Histogram<ServerLabels>,
     /// Number of active HTTP server requests.
-    http_server_active_requests: Gauge<(RequestMethod,)>,
+    http_server_active_requests: UpDownCounter<(RequestMethod,)>,
     /// Size of HTTP server request bodies.
     #[buckets(SIZES)]
     http_server_request_body_size_bytes: Histogram<(RequestMethod, Optional<Route>)>,
@@ -57,7 +55,7 @@ struct ClientDocuments {
     #[buckets(EDGES)]
     http_client_request_duration_seconds: Histogram<(Peer, MethodLabel)>,
     /// HTTP requests that wait for their response.
-    http_client_requests_inprogress: Gauge<(Peer,)>,
+    http_client_requests_inprogress: UpDownCounter<(Peer,)>,
     /// HTTP requests that got no whole response, by the kind of error.
     http_client_request_errors_total: Counter<(Peer, MethodLabel, FaultLabel)>,
 }
@@ -68,7 +66,7 @@ struct ClientConventions {
     #[buckets(EDGES)]
     http_client_request_duration_seconds: Histogram<ClientLabels>,
     /// Number of active HTTP client requests.
-    http_client_active_requests: Gauge<(RequestMethod,)>,
+    http_client_active_requests: UpDownCounter<(RequestMethod,)>,
 }
 
 /// The metrics of one side in one vocabulary, and the clock they are timed by.
@@ -92,7 +90,7 @@ pub(super) struct Ended {
     pub(super) place: Place,
     pub(super) status: Status,
     pub(super) fault: Fault,
-    pub(super) took: Duration,
+    pub(super) seconds: f64,
     pub(super) request_bytes: Option<u64>,
     pub(super) response_bytes: u64,
 }
@@ -128,7 +126,7 @@ impl Names {
 
     /// Adds to the requests in flight: 1 at the start, -1 at the end.
     #[inline]
-    pub(super) fn in_flight(&self, method: u8, place: Place, by: f64) {
+    pub(super) fn in_flight(&self, method: u8, place: Place, by: i64) {
         match &self.kind {
             Kind::ServerDocuments(m) => {
                 m.http_requests_inprogress.at((Handler::at(place), MethodLabel(method))).add(by);
@@ -149,7 +147,7 @@ impl Names {
                 let handler = Handler::at(end.place);
                 let status = StatusLabel(end.status.or_of(fault, self.class_only).0);
                 m.http_requests_total.at((handler, method, status)).inc();
-                m.http_request_duration_seconds.at((handler, method)).observe_duration(end.took);
+                m.http_request_duration_seconds.at((handler, method)).observe(end.seconds);
                 if let Some(bytes) = end.request_bytes {
                     m.http_request_size_bytes.at((handler,)).observe(bytes as f64);
                 }
@@ -160,7 +158,7 @@ impl Names {
             }
             Kind::ServerConventions(m) => {
                 let by_route = (RequestMethod(end.method), Route::matched(end.place));
-                m.http_server_request_duration_seconds.at(labels).observe_duration(end.took);
+                m.http_server_request_duration_seconds.at(labels).observe(end.seconds);
                 if let Some(bytes) = end.request_bytes {
                     m.http_server_request_body_size_bytes.at(by_route).observe(bytes as f64);
                 }
@@ -171,13 +169,13 @@ impl Names {
                 // Without an answer there is no status.
                 let status = StatusLabel(if self.class_only { end.status.class() } else { end.status.0 });
                 m.http_client_requests_total.at((peer, method, status)).inc();
-                m.http_client_request_duration_seconds.at((peer, method)).observe_duration(end.took);
+                m.http_client_request_duration_seconds.at((peer, method)).observe(end.seconds);
                 if fault != Fault::None {
                     m.http_client_request_errors_total.at((peer, method, FaultLabel(fault as u8))).inc();
                 }
             }
             Kind::ClientConventions(m) => {
-                m.http_client_request_duration_seconds.at(ClientLabels(labels)).observe_duration(end.took);
+                m.http_client_request_duration_seconds.at(ClientLabels(labels)).observe(end.seconds);
             }
         }
     }

@@ -10,5 +10,6 @@ mod http;
 mod logs;
 mod otlp;
 mod process;
+mod promtool;
 mod servers;
 mod world;
