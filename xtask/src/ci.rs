@@ -91,12 +91,18 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
         crate::conformance::run(&run.root, &options)
     });
     run.stage("rules", rules);
+    run.stage("check", check);
     run.stage("ui", ui);
     run.stage("release build", |run| {
         cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
     });
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
+    if size == Size::Full {
+        run.stage("alert latency", |run| {
+            crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
+        });
+    }
     run.report()
 }
 
@@ -225,6 +231,22 @@ fn rules(run: &Run) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
+fn check(run: &Run) -> Result<()> {
+    let ours = [
+        "run",
+        "--quiet",
+        "--locked",
+        "--bin",
+        "tradewatch",
+        "--",
+        "check",
+        "--platform",
+        "trading-platform",
+    ];
+    cargo(run, &[&ours[..], &["platforms/trading-platform", "platforms/tradewatch"]].concat())
 }
 
 /// The UI's types and tests, and that the committed build is what its source gives.

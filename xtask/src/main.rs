@@ -66,6 +66,12 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Runs `tradewatch check` over the corpus of known faults and of what is right; prints rows, precision, recall.
+    Corpus {
+        /// Print every row by name.
+        #[arg(long)]
+        rows: bool,
+    },
     /// Writes the dashboards from their source.
     Dashboards {
         /// Fail if a committed file differs, write nothing.
@@ -79,13 +85,16 @@ enum Bench {
     /// From a condition at a target to a webhook, beside Prometheus with Alertmanager.
     Alerts {
         /// Trials at each setting.
-        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
+        #[arg(long, default_value_t = bench::TRIALS, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
         trials: u64,
+        /// Ours; the release build unless named.
+        #[arg(long)]
+        tradewatch: Option<PathBuf>,
         /// The rival.
-        #[arg(long, default_value = "/usr/bin/prometheus")]
+        #[arg(long, default_value = bench::PROMETHEUS)]
         prometheus: PathBuf,
         /// The rival's Alertmanager.
-        #[arg(long, default_value = "/usr/bin/prometheus-alertmanager")]
+        #[arg(long, default_value = bench::ALERTMANAGER)]
         alertmanager: PathBuf,
     },
 }
@@ -109,11 +118,26 @@ fn run() -> Result<()> {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
         Command::Calendars { check } => calendars::run(&root(), check),
-        Command::Bench { what: Bench::Alerts { trials, prometheus, alertmanager } } => {
-            bench::alerts(&root(), &bench::Options { trials: trials as usize, prometheus, alertmanager })
+        Command::Bench { what: Bench::Alerts { trials, tradewatch, prometheus, alertmanager } } => {
+            let tradewatch = tradewatch.unwrap_or_else(|| bench::Options::shipped(&root()).tradewatch);
+            let trials = trials as usize;
+            bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
+        Command::Corpus { rows } => corpus(rows),
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }
+}
+
+/// The corpus of `tradewatch check`, printed.
+fn corpus(rows: bool) -> Result<()> {
+    let read =
+        |path: &str| std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"));
+    let outcome = tradewatch_check::corpus::run(&read).map_err(anyhow::Error::msg)?;
+    print!("{}", outcome.text(rows));
+    if outcome.recall() < 1.0 || outcome.precision() < 0.95 {
+        anyhow::bail!("the corpus asks for recall 1.000 and precision 0.950");
+    }
+    Ok(())
 }
 
 /// The repository's root folder.

@@ -159,7 +159,7 @@ pub fn check(project: &Project, mut world: World, options: &Options) -> Report {
     }
     findings.extend(look::alert::doubled(project));
     let panels = dashboards(project, &world, recorded, &judged, &mut findings, &mut used);
-    findings.extend(look::route::findings(project));
+    findings.extend(look::route::findings(project, options));
     findings.extend(look::scrape::findings(project, &world, options));
     findings.extend(look::catalog::budgets(project, &world));
     findings.extend(look::catalog::unused(project, &world, &used));

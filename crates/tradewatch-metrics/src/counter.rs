@@ -117,6 +117,7 @@ impl CounterHandle<'_> {
     }
 }
 
+#[inline]
 fn add(core: &Core, slot: u32, index: u32, by: f64) {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
     if !(by >= 0.0 && by.is_finite()) {

@@ -315,6 +315,11 @@ impl Own {
         (format.content_type(), body)
     }
 
+    /// What is declared, for the monitor's own catalogue.
+    pub fn describe(&self) -> Vec<tradewatch_metrics::Descriptor> {
+        self.registry.describe()
+    }
+
     /// Notes a scrape.
     pub fn note_scrape(&self, job: &str, ok: bool, samples: u64, refused: u64, took: Duration) {
         let job = Job::intern(job);

@@ -313,6 +313,7 @@ describe("the keyboard", () => {
     await page.locator(".toast").getByText(/10001 alerts of SlowFill acknowledged by desk/).waitFor();
     expect(await serious(page)).toEqual([]);
     expect(complaints).toEqual([]);
+    await context.close();
     const desk = await open("/desk");
     await ready(desk, ".mini-alerts");
     expect(await desk.locator(".mini-alert").count()).toBeLessThan(60);

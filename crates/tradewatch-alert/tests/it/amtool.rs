@@ -7,8 +7,8 @@ use tradewatch_alert::route::Config;
 use tradewatch_tsdb::Labels;
 
 /// Trees, each asked about several label sets.
-const TREES: u64 = 60;
-const ASKED: u64 = 5;
+const TREES: u64 = 50;
+const ASKED: u64 = 4;
 
 /// splitmix64: the same trees in every run.
 struct Dice(u64);

@@ -230,6 +230,8 @@ impl Interpreter<'_> {
                 continue;
             }
             let near = tradewatch_catalog::nearest(matcher.value(), seen.iter().map(|value| value.as_str()));
+            // Numbers are alike without being meant: 500 is no slip of 200.
+            let near = near.filter(|_| matcher.value().parse::<f64>().is_err());
             let same_but_case = seen.iter().any(|value| value.eq_ignore_ascii_case(matcher.value()));
             let severity = if near.is_some() || same_but_case { Severity::Warning } else { Severity::Info };
             let listed = list(&seen.iter().map(|value| (*value).clone()).collect());
@@ -282,7 +284,7 @@ fn refusals(series: &Series, matchers: &[&Matcher]) -> Vec<Refusal> {
             Values::Closed(values) => values.iter().any(|value| matcher.matches(value)),
             Values::Seen(_) | Values::Any => true,
         };
-        if !possible && !(!label.always && matcher.matches_empty()) {
+        if !possible && (label.always || !matcher.matches_empty()) {
             reasons.push(Refusal::NoValue(at));
         }
     }

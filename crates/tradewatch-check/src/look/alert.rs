@@ -539,7 +539,9 @@ impl Look<'_> {
                 );
             }
         }
-        let Some(spec) = self.rule.spec.as_ref().filter(|spec| budget::claims_rts6(spec)) else { return };
+        if !self.rule.spec.as_ref().is_some_and(budget::claims_rts6) {
+            return;
+        }
         let scrape_interval = self.world.interval_of(&self.facts.names).unwrap_or(Duration::from_secs(60));
         // Where rules are evaluated as the scrape that feeds them commits, the interval is only an upper bound.
         let evaluation = if self.options.event_driven {
@@ -547,17 +549,14 @@ impl Look<'_> {
         } else {
             interval.unwrap_or(Duration::from_secs(60))
         };
-        let wait = super::route::group_wait(self.project, self.rule).unwrap_or_default();
-        let parts = budget::Budget {
-            scrape: scrape_interval,
-            records: Duration::ZERO,
-            evaluation,
-            hold: spec.hold(),
-            grouping: wait,
-            joining: wait,
-            receiver: String::new(),
+        let wait = super::route::grouping(self.project, self.rule).unwrap_or_default();
+        // `for` ends at an evaluation: the first one that is not before it.
+        let step = if evaluation.is_zero() { scrape_interval } else { evaluation };
+        let held = match step.as_nanos() {
+            0 => self.rule.hold,
+            step_ns => step * u32::try_from(self.rule.hold.as_nanos().div_ceil(step_ns)).unwrap_or(u32::MAX),
         };
-        let worst = parts.worst();
+        let worst = scrape_interval + evaluation + held + wait;
         if worst > budget::RTS6_LIMIT {
             let at = self
                 .rule
@@ -567,7 +566,7 @@ impl Look<'_> {
                 .map_or(&self.rule.node, |(_, node)| node);
             let message = format!("promised within {}, at worst {}", shown(budget::RTS6_LIMIT), shown(worst));
             let why = format!(
-                "scrape {} + evaluation {} + for {} + group_wait {}; RTS 6, Article 16(5), allows five seconds",
+                "scrape {} + evaluation {} + for {} + grouping {}; RTS 6, Article 16(5), allows five seconds",
                 shown(scrape_interval),
                 shown(evaluation),
                 shown(self.rule.hold),

@@ -97,10 +97,10 @@ fn direction(value: &Abs, judged: &Judged) -> Option<Bad> {
     if value.meaning == Meaning::Age || value.meaning == Meaning::Quantile && value.unit == Unit::Seconds {
         return Some(flip(Bad::High));
     }
-    if let [family] = value.families.iter().collect::<Vec<_>>()[..] {
-        if let Some(bad) = judged.get(family) {
-            return bad.map(flip);
-        }
+    if let [family] = value.families.iter().collect::<Vec<_>>()[..]
+        && let Some(bad) = judged.get(family)
+    {
+        return bad.map(flip);
     }
     if !matches!(value.meaning, Meaning::Gauge | Meaning::Ratio | Meaning::Mean) {
         return None;
@@ -261,26 +261,32 @@ fn thresholds(
         (-1, 1) => Some(Bad::Low),
         _ => None,
     };
-    let meant: BTreeSet<bool> =
-        shown.iter().filter_map(|one| direction(&one.value, judged)).map(|bad| bad == Bad::High).collect();
-    if let ([high], Some(painted)) = (meant.iter().copied().collect::<Vec<_>>().as_slice(), painted) {
-        if *high != (painted == Bad::High) {
-            let (bad, colour) = if *high { ("large", &first.1) } else { ("small", &first.1) };
-            let why = if *high {
-                format!("large values are bad here, and small ones are painted {colour}")
-            } else {
-                format!("small values are bad here, and are painted {colour}")
-            };
-            let place = document.place(&last.2, object);
-            out.push(finding(
-                "TW029",
-                Severity::Error,
-                place,
-                format!("colours are inverted: {bad} values are bad"),
-                &why,
-                "exchange the colours".to_owned(),
-            ));
-        }
+    // A table paints each column by rules of its own; where one query has no bad end the colours may be about it.
+    let directions: Option<Vec<Bad>> = shown.iter().map(|one| direction(&one.value, judged)).collect();
+    let meant: BTreeSet<bool> = directions
+        .filter(|_| panel.kind != "table")
+        .into_iter()
+        .flatten()
+        .map(|bad| bad == Bad::High)
+        .collect();
+    if let ([high], Some(painted)) = (meant.iter().copied().collect::<Vec<_>>().as_slice(), painted)
+        && *high != (painted == Bad::High)
+    {
+        let (bad, colour) = if *high { ("large", &first.1) } else { ("small", &first.1) };
+        let why = if *high {
+            format!("large values are bad here, and small ones are painted {colour}")
+        } else {
+            format!("small values are bad here, and are painted {colour}")
+        };
+        let place = document.place(&last.2, object);
+        out.push(finding(
+            "TW029",
+            Severity::Error,
+            place,
+            format!("colours are inverted: {bad} values are bad"),
+            &why,
+            "exchange the colours".to_owned(),
+        ));
     }
     for (value, _, node) in steps.iter().filter(|(value, ..)| value.is_finite()) {
         let place = || document.place(node, object);

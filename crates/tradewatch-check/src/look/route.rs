@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tradewatch_alert::route::{Config, Route};
+use tradewatch_alert::route::{Config, InhibitSource, Route};
 use tradewatch_tsdb::{MatchOp, Matcher};
 
 use crate::finding::{Finding, Severity};
-use crate::project::Project;
+use crate::project::{Options, Project};
 use crate::read::Document;
 use crate::read::routing::RoutingFile;
 use crate::read::rules::Rule;
@@ -81,9 +81,10 @@ fn routes_of<'p>(project: &'p Project, rule: &Rule) -> Vec<&'p Route> {
     out
 }
 
-/// The longest `group_wait` that an alert of the rule can meet.
-pub fn group_wait(project: &Project, rule: &Rule) -> Option<Duration> {
-    routes_of(project, rule).iter().map(|route| route.group_wait).max()
+/// The longest that an alert of the rule can wait in its group: `group_wait`, or `group_interval` where it joins one
+/// that has been told already.
+pub fn grouping(project: &Project, rule: &Rule) -> Option<Duration> {
+    routes_of(project, rule).iter().map(|route| route.group_wait.max(route.group_interval)).max()
 }
 
 /// Whether every route of the rule's alerts is silent at times.
@@ -93,22 +94,30 @@ pub fn is_timed(project: &Project, rule: &Rule) -> bool {
     !routes.is_empty() && routes.iter().all(timed)
 }
 
+/// Whether an alert of the rule can be a source.
+fn sources_hold(sources: &[InhibitSource], rule: &Rule) -> bool {
+    sources.iter().any(|source| all_hold(&source.matchers, rule) != Holds::No)
+}
+
 /// Whether one alert holds the other back.
 pub fn inhibits(project: &Project, source: &Rule, target: &Rule) -> bool {
     let config = project.routing().and_then(|(_, file)| file.config.as_ref());
     config.is_some_and(|config| {
-        config.inhibit_rules.iter().any(|rule| {
-            rule.sources.iter().any(|of| all_hold(&of.matchers, source) != Holds::No)
-                && all_hold(&rule.target, target) != Holds::No
-        })
+        config
+            .inhibit_rules
+            .iter()
+            .any(|rule| sources_hold(&rule.sources, source) && all_hold(&rule.target, target) != Holds::No)
     })
 }
 
 /// Everything about the routing file.
-pub fn findings(project: &Project) -> Vec<Finding> {
+pub fn findings(project: &Project, options: &Options) -> Vec<Finding> {
     let mut out = Vec::new();
     let Some((document, file)) = project.routing() else { return out };
-    unexpanded(document, file, &mut out);
+    // tradewatch fills in ${NAME} from its environment; an Alertmanager does not.
+    if !options.event_driven {
+        unexpanded(document, file, &mut out);
+    }
     let Some(config) = &file.config else { return out };
     let rules: Vec<&Rule> = project.rules().map(|(_, rule)| rule).filter(|rule| rule.alerting).collect();
     let mut say = |line: usize, severity, message: String, why: &str, fix: String| {

@@ -79,11 +79,11 @@ const INFRASTRUCTURE: &[&str] = &[
     "apiserver",
     "rest",
     "workqueue",
+    "nodejs",
+    "target",
+    "otel",
+    "tradewatch",
 ];
-
-/// Words that begin the names of what a client library adds to every process.
-const RUNTIME: &[&str] =
-    &["process", "python", "go", "jvm", "promhttp", "nodejs", "target", "otel", "scrape", "tradewatch"];
 
 fn first_word(name: &str) -> &str {
     name.split('_').next().unwrap_or("")
@@ -91,12 +91,7 @@ fn first_word(name: &str) -> &str {
 
 /// Whether a name belongs to monitoring software, run-time libraries or common middleware.
 pub fn infrastructure_name(name: &str) -> bool {
-    INFRASTRUCTURE.contains(&first_word(name)) || runtime_name(name)
-}
-
-/// Whether a name belongs to what a client library adds to every process.
-pub fn runtime_name(name: &str) -> bool {
-    RUNTIME.contains(&first_word(name))
+    INFRASTRUCTURE.contains(&first_word(name))
 }
 
 /// Whether a job scrapes monitoring software or middleware rather than a service of the platform.

@@ -117,6 +117,9 @@ pub fn learn(
             },
             labels: labels.collect(),
             buckets,
+            // The text formats that are learned from show no native buckets.
+            quantiles: Vec::new(),
+            native_schema: None,
             service: service.to_owned(),
             port,
             path: Some("/metrics".to_owned()),

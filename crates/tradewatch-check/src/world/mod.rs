@@ -196,42 +196,34 @@ impl World {
         if self.live {
             return true;
         }
-        let allowed = |job: &&String| jobs.is_none_or(|jobs| jobs.contains(*job));
-        let silent: BTreeSet<&String> = self.unreached.iter().map(|(job, ..)| job).collect();
-        let mut open = Vec::new();
-        for (job, coverage) in self.jobs.iter().filter(|(job, _)| allowed(job)) {
-            match coverage {
-                // One target of the job answered; another one, of the same kind, did not.
-                Coverage::Full if !silent.contains(job) || self.cataloged => {}
-                Coverage::Full if self.answered_alike(job) => {}
-                Coverage::Infrastructure if self.cataloged => {
-                    if builtin::infrastructure_name(name) {
-                        return false;
-                    }
-                }
-                _ => open.push(job),
-            }
-        }
-        if self.cataloged && builtin::runtime_name(name) {
+        // Of what monitoring software and run-time libraries expose, a catalogue tells only what it lists.
+        if self.cataloged && builtin::infrastructure_name(name) && !self.claims(name) {
             return false;
         }
-        // A catalogue claims the words that its names begin with; elsewhere an unseen job may expose anything.
-        open.is_empty() || self.cataloged && self.claims(name, jobs.is_some())
-    }
-
-    /// Another target of the same job answered, so what the job exposes is known.
-    fn answered_alike(&self, job: &str) -> bool {
-        self.jobs.get(job) == Some(&Coverage::Full)
-    }
-
-    /// Whether names of the catalogue begin like this one.
-    fn claims(&self, name: &str, pinned: bool) -> bool {
-        let first = |name: &str| name.split('_').next().unwrap_or("").to_owned();
-        let wanted = first(name);
-        let covered = self.all().filter(|series| {
-            series.job.as_ref().is_some_and(|job| self.jobs.get(job) == Some(&Coverage::Full))
+        let silent: BTreeSet<&String> = self.unreached.iter().map(|(job, ..)| job).collect();
+        let allowed = |job: &String| jobs.is_none_or(|jobs| jobs.contains(job));
+        let mut unseen = self.jobs.iter().filter(|(job, coverage)| {
+            allowed(job)
+                && match coverage {
+                    Coverage::Full => silent.contains(job),
+                    Coverage::Infrastructure => !self.cataloged,
+                    Coverage::None => true,
+                }
         });
-        !pinned && covered.into_iter().any(|series| first(&series.name) == wanted)
+        // A catalogue claims the words that its names begin with; elsewhere an unseen target may expose anything.
+        unseen.next().is_none() || self.cataloged && jobs.is_none() && self.claims(name)
+    }
+
+    /// Whether names that are known begin like this one.
+    fn claims(&self, name: &str) -> bool {
+        fn first(name: &str) -> &str {
+            name.split('_').next().unwrap_or("")
+        }
+        let wanted = first(name);
+        let full = |job: &String| self.jobs.get(job) == Some(&Coverage::Full);
+        self.all().any(|series| {
+            series.job.as_ref().is_none_or(full) && first(&series.name) == wanted && series.name != name
+        })
     }
 
     fn push(&mut self, series: Series) {

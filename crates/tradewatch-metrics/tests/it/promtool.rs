@@ -24,6 +24,65 @@ fn promtool_remarks_on_legacy_names_only() {
     );
 }
 
+/// The names that the documents' platforms must keep although they break the rules, and every other kind of metric.
+#[derive(Metrics)]
+#[allow(dead_code)] // Only declared.
+struct Kept {
+    /// Commission paid.
+    #[metric(unit = "usd", legacy_name = "as the dashboards know it")]
+    orders_commission_total_usd: Counter,
+    /// Connections in the pool.
+    #[metric(legacy_name = "as the dashboards know it")]
+    db_connections_total: Gauge,
+    /// Orders that are open.
+    #[metric(legacy_name = "as the dashboards know it")]
+    active_orders_total: Gauge,
+    /// Strategies that run.
+    #[metric(legacy_name = "as the dashboards know it")]
+    active_strategies_total: UpDownCounter,
+    /// Positions that are open.
+    #[metric(legacy_name = "as the dashboards know it")]
+    active_positions_count: Gauge,
+    /// Time of a request.
+    #[metric(legacy_name = "as the dashboards know it", unit = "milliseconds")]
+    #[buckets(5, 10, 100, 1000)]
+    http_server_duration_milliseconds: Histogram,
+    /// Time of a fill.
+    #[native(schema = 3)]
+    fill_seconds: NativeHistogram,
+    /// Time in the queue.
+    #[quantiles(0.5, 0.99)]
+    queue_seconds: Summary,
+    /// Orders.
+    orders_total: Counter,
+    /// Share of fills.
+    #[metric(unit = "ratio")]
+    fill_ratio: ObservableGauge,
+    /// What runs.
+    #[labels("version")]
+    build_info: Info<1>,
+}
+
+#[test]
+fn promtool_remarks_on_exactly_the_names_that_say_why() {
+    let registry = Registry::new();
+    let m = Kept::register(&registry).unwrap();
+    m.fill_ratio.read_with(|| Ok::<_, String>(0.5));
+    m.build_info.set(["v1"]);
+    m.orders_total.add(f64::NAN);
+    let said = remarks(&text(&registry, Format::Text004));
+    let mut remarked: Vec<&str> = said.iter().filter_map(|line| line.split(' ').next()).collect();
+    remarked.sort_unstable();
+    remarked.dedup();
+    let declared = registry.describe();
+    let legacy: Vec<&str> = declared
+        .iter()
+        .filter(|descriptor| descriptor.legacy_name.is_some())
+        .map(|descriptor| descriptor.name.as_str())
+        .collect();
+    assert_eq!((remarked.len(), remarked), (6, legacy), "{said:#?}");
+}
+
 /// What `promtool check metrics` says of an exposition, line by line.
 fn remarks(body: &str) -> Vec<String> {
     let mut promtool = Command::new("promtool")

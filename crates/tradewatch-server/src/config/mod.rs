@@ -316,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn rules_look_back_as_far_as_the_file_says() {
+        let read = |text: &str| Config::parse(text, Path::new("p.yml")).expect("valid");
+        assert_eq!(read("{}").rule_query_offset(), Duration::ZERO);
+        let config = read("global: {rule_query_offset: 30s}");
+        assert_eq!((config.rule_query_offset(), config.warnings.len()), (Duration::from_secs(30), 0));
+    }
+
+    #[test]
     fn defaults_are_filled_in_and_secrets_hidden() {
         check(
             "global: {scrape_interval: 5s}\nscrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: p}\n  static_configs:\n  - targets: ['h:1']\n    labels: {tier: critical}\n",

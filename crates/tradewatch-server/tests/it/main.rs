@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod alerting;
+mod alertmanager;
 mod alertmanager_clients;
 mod api;
 mod doors;
