@@ -36,7 +36,10 @@ mod tests {
                 "tradewatch-tsdb",
             ],
         ),
-        ("tradewatch-platforms", &["tradewatch-calendar", "tradewatch-catalog", "tradewatch-metrics"]),
+        (
+            "tradewatch-platforms",
+            &["tradewatch-calendar", "tradewatch-catalog", "tradewatch-instrument", "tradewatch-metrics"],
+        ),
     ];
 
     fn metadata() -> serde_json::Value {

@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
+use tradewatch_instrument::Secret;
 
 /// Updates that wait for one stream; a slower one is disconnected.
 pub const STREAM_QUEUE_MAX: usize = 4_096;
@@ -52,13 +53,13 @@ pub struct Config {
     /// Key id of the account.
     pub key_id: String,
     /// Its secret.
-    pub secret_key: String,
+    pub secret_key: Secret<String>,
     /// Where the prices come from: `ws://127.0.0.1:8010`.
     pub feed_url: String,
     /// Key id for the feed; the one that the feed's faults spare.
     pub feed_key_id: String,
     /// Its secret.
-    pub feed_secret_key: String,
+    pub feed_secret_key: Secret<String>,
     /// Seed of latency, rejections and ids.
     pub seed: u64,
     /// When equities trade.
@@ -88,10 +89,10 @@ impl Default for Config {
         Config {
             listen: "127.0.0.1:8011".to_owned(),
             key_id: "PAPER-KEY".to_owned(),
-            secret_key: "paper-secret".to_owned(),
+            secret_key: "paper-secret".into(),
             feed_url: "ws://127.0.0.1:8010".to_owned(),
             feed_key_id: "PAPER-BROKER".to_owned(),
-            feed_secret_key: "paper-secret".to_owned(),
+            feed_secret_key: "paper-secret".into(),
             seed: 0,
             market_clock: MarketClockConfig::Wall,
             cash: Decimal::from_int(100_000),
@@ -166,7 +167,7 @@ impl Shared {
     }
 
     fn are_keys(&self, id: &str, secret: &str) -> bool {
-        id == self.config.key_id && secret == self.config.secret_key
+        id == self.config.key_id && secret == self.config.secret_key.expose()
     }
 }
 

@@ -43,7 +43,7 @@ async fn follow(shared: &Shared, path: &str) {
 async fn read(shared: &Shared, url: &str, connected: &mut bool) -> Result<(), Error> {
     let keys = [
         ("APCA-API-KEY-ID", shared.config.feed_key_id.as_str()),
-        ("APCA-API-SECRET-KEY", shared.config.feed_secret_key.as_str()),
+        ("APCA-API-SECRET-KEY", shared.config.feed_secret_key.expose().as_str()),
     ];
     let mut socket = ws::connect(&shared.net, url, &keys, CONNECT_WITHIN).await?;
     let subscribe =

@@ -474,7 +474,7 @@ impl Conversation<'_> {
             None => {
                 Err(error("ERR AUTH <password> called without any password configured for the default user."))
             }
-            Some(password) if password.as_bytes() == given => {
+            Some(password) if password.expose().as_bytes() == given => {
                 self.session.authenticated = true;
                 Ok(())
             }

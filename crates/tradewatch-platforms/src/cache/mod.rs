@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tradewatch_instrument::Secret;
 
 /// Published messages that wait for one subscriber; a slower one is disconnected.
 const PUSHES_MAX: usize = 1_024;
@@ -30,7 +31,7 @@ pub struct Config {
     /// Address to listen on.
     pub listen: String,
     /// Password that clients have to give, if any.
-    pub password: Option<String>,
+    pub password: Option<Secret<String>>,
     /// Bytes of keys and values at most.
     pub memory_bytes_max: usize,
     /// Connections at once; more are told so and closed.

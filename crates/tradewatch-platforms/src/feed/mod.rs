@@ -38,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use stream::Keys;
 use synthetic::Synthetic;
 use tick::Tick;
+use tradewatch_instrument::Secret;
 use wire::Codec;
 
 /// Events that are later than this are not sent any more: the feed was stopped meanwhile. Their numbers are missing.
@@ -52,7 +53,7 @@ pub struct Config {
     /// Key id that clients authenticate with.
     pub key_id: String,
     /// Its secret.
-    pub secret_key: String,
+    pub secret_key: Secret<String>,
     /// Key id of connections that faults spare, with the same secret: the paper broker's.
     pub exempt_key_id: String,
     /// Seed of the synthetic equities.
@@ -78,7 +79,7 @@ impl Default for Config {
         Config {
             listen: "127.0.0.1:8010".to_owned(),
             key_id: "PAPER-KEY".to_owned(),
-            secret_key: "paper-secret".to_owned(),
+            secret_key: "paper-secret".into(),
             exempt_key_id: "PAPER-BROKER".to_owned(),
             seed: 0,
             market_clock: MarketClockConfig::Wall,
@@ -112,7 +113,8 @@ impl Shared {
     /// Whether the keys are right, and then whether faults spare them.
     fn check_keys(&self, keys: &Keys) -> Option<bool> {
         let exempt = keys.id == self.config.exempt_key_id;
-        ((exempt || keys.id == self.config.key_id) && keys.secret == self.config.secret_key).then_some(exempt)
+        ((exempt || keys.id == self.config.key_id) && keys.secret == *self.config.secret_key.expose())
+            .then_some(exempt)
     }
 }
 

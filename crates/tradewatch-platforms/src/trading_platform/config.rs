@@ -5,6 +5,7 @@ use crate::market::MarketClockConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
+use tradewatch_instrument::{Secret, secret};
 
 /// What the platform trades.
 pub const SYMBOLS: [&str; 7] = ["BTC/USD", "ETH/USD", "AAPL", "MSFT", "GOOGL", "AMZN", "TSLA"];
@@ -102,7 +103,7 @@ pub struct Config {
     /// The database of the four services.
     pub database: database::Options,
     /// A real Redis (`redis://host:port`); empty for the platform's own price cache.
-    pub redis_url: String,
+    pub redis_url: Secret<String>,
     /// The model that the signal service runs, and that is looked at for changes.
     pub model_path: PathBuf,
     /// Longest call from one service to another, in milliseconds.
@@ -130,7 +131,7 @@ impl Default for Config {
             seed: 0,
             market_clock: MarketClockConfig::Wall,
             database: database::Options::default(),
-            redis_url: String::new(),
+            redis_url: Secret::default(),
             model_path: "alpha_baseline.model".into(),
             call_timeout_ms: 1_000,
             feed: crate::feed::Config::default(),
@@ -158,6 +159,14 @@ impl Config {
         self.gateway.reconcile_ms = 2_000;
         self.gateway.stream_reconnect_base_ms = 500;
         self
+    }
+
+    /// The text of the file that every service reads, keys and passwords included; anywhere else they are `***`.
+    ///
+    /// # Panics
+    /// Never: a configuration is plain data.
+    pub fn to_file_text(&self) -> String {
+        secret::revealed(|| serde_json::to_string_pretty(self)).expect("plain data")
     }
 
     /// `host:port` of a service.
@@ -204,9 +213,9 @@ impl Config {
     }
 
     /// Where prices are shared.
-    pub fn redis_url(&self) -> String {
-        if self.redis_url.is_empty() {
-            format!("redis://{}", self.addr(ServiceName::PriceCache))
+    pub fn redis_url(&self) -> Secret<String> {
+        if self.redis_url.expose().is_empty() {
+            format!("redis://{}", self.addr(ServiceName::PriceCache)).into()
         } else {
             self.redis_url.clone()
         }
@@ -234,13 +243,34 @@ mod tests {
     #[test]
     fn a_configuration_reads_back_and_may_be_partial() {
         let config = Config::default().demo();
-        let text = serde_json::to_string(&config).expect("plain data");
+        let text = config.to_file_text();
         let again: Config = serde_json::from_str(&text).expect(&text);
-        assert_eq!(serde_json::to_string(&again).expect("plain data"), text);
+        assert_eq!(again.to_file_text(), text);
         let partial: Config =
             serde_json::from_str(r#"{"port_base": 9000, "gateway": {"dry_run": true}}"#).expect("partial");
         assert_eq!(partial.addr(ServiceName::Orchestrator), "127.0.0.1:9003");
         assert!(partial.gateway.dry_run);
-        assert_eq!(partial.redis_url(), "redis://127.0.0.1:9012");
+        assert_eq!(partial.redis_url().expose(), "redis://127.0.0.1:9012");
+    }
+
+    #[test]
+    fn what_opens_doors_is_not_told() {
+        let mut config = Config::default();
+        config.database.url = "postgres://gw:one-s3cret@db/orders".into();
+        config.redis_url = "redis://:two-s3cret@cache".into();
+        config.broker.secret_key = "three-s3cret".into();
+        config.broker.feed_secret_key = "four-s3cret".into();
+        config.feed.secret_key = "five-s3cret".into();
+        config.market_data.secret = "six-s3cret".into();
+        config.gateway.secret = "seven-s3cret".into();
+        config.gateway.webhook_secret = "eight-s3cret".into();
+        let told = format!("{config:?} {:?} {:?}", config.broker(), config.feed());
+        let told = told + &serde_json::to_string(&config).expect("plain data");
+        assert!(!told.contains("s3cret"), "{told}");
+        assert_eq!(config.to_file_text().matches("s3cret").count(), 8);
+        config.database.url = "mysql://gw:one-s3cret@db/orders".into();
+        let error = database::Database::new(&config.database, crate::runtime::Net::Tcp)
+            .expect_err("no such database");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 }

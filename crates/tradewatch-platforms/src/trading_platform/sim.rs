@@ -112,10 +112,10 @@ impl Platform {
         let folder = std::env::temp_dir().join(format!("tradewatch-sim-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut config = options.config.clone();
-        config.database.url = format!("sqlite:file:tradewatch-sim-{number}?mode=memory&cache=shared");
+        config.database.url = format!("sqlite:file:tradewatch-sim-{number}?mode=memory&cache=shared").into();
         config.database.durable = false;
         config.model_path = folder.join("alpha_baseline.model");
-        let path = config.database.url.trim_start_matches("sqlite:").to_owned();
+        let path = config.database.url.expose().trim_start_matches("sqlite:").to_owned();
         let mut platform = Platform {
             config,
             clock: Clock::starting_at(options.start),

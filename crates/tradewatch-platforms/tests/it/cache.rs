@@ -98,7 +98,7 @@ async fn memory_is_bounded_and_says_so() {
 #[tokio::test]
 async fn passwords_are_asked_for() {
     let (addr, _trigger, _server) =
-        start(Config { password: Some("s3cret".to_owned()), ..Config::default() }).await;
+        start(Config { password: Some("s3cret".into()), ..Config::default() }).await;
     let client = redis::Client::open(format!("redis://{addr}/")).expect("a URL");
     let mut without = client.get_multiplexed_async_connection().await.expect("connects");
     let refused = without.get::<_, Option<String>>("a").await.expect_err("no password");

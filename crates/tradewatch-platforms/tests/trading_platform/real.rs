@@ -43,8 +43,8 @@ fn start(mut config: Config, names: &[ServiceName]) -> Running {
 async fn orders_flow_over_postgresql_and_redis_and_their_loss_is_told_within_two_seconds() {
     let (mut redis, mut postgres) = (servers::redis(), servers::postgres());
     let mut config = Config::default().demo();
-    config.redis_url = format!("redis://127.0.0.1:{}", redis.port());
-    config.database.url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port());
+    config.redis_url = format!("redis://127.0.0.1:{}", redis.port()).into();
+    config.database.url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port()).into();
     let names: Vec<ServiceName> =
         ServiceName::ALL.into_iter().filter(|name| *name != ServiceName::PriceCache).collect();
     let running = start(config, &names);

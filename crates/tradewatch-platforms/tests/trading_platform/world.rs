@@ -130,7 +130,7 @@ impl Stage {
     pub async fn broker_post(&self, path: &str, body: &Value) -> Value {
         let config = self.platform.config();
         let client = self.client.with_header("APCA-API-KEY-ID", &config.broker.key_id);
-        let client = client.with_header("APCA-API-SECRET-KEY", &config.broker.secret_key);
+        let client = client.with_header("APCA-API-SECRET-KEY", config.broker.secret_key.expose());
         let url = format!("{}{path}", config.url(ServiceName::PaperBroker));
         let (status, answer) = answer(client.post(&url, body).await.expect("served"));
         assert!(status < 300, "{status} {answer}");

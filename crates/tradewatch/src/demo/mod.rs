@@ -47,7 +47,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         MarketClock::Wall => MarketClockConfig::Wall,
     };
     let config = platform_config(&args, &folders, session.clone());
-    std::fs::write(&folders.config, serde_json::to_string_pretty(&config)?)
+    std::fs::write(&folders.config, config.to_file_text())
         .with_context(|| format!("write {}", folders.config.display()))?;
     let server =
         Server::start(monitor_options(&args, &folders, &session)?).await.map_err(anyhow::Error::from)?;
@@ -146,7 +146,7 @@ fn hints(args: &DemoArgs) -> String {
 /// The account that the gateway trades on.
 fn account() -> (String, String) {
     let gateway = Config::default().demo().gateway;
-    (gateway.key, gateway.secret)
+    (gateway.key, gateway.secret.expose().clone())
 }
 
 fn read_catalog(path: &Path) -> Result<Catalog> {
@@ -289,16 +289,16 @@ fn platform_config(args: &DemoArgs, folders: &Folders, market_clock: MarketClock
     config.model_path = folders.model.clone();
     config.feed.speed = args.speed;
     config.broker.state_path = Some(folders.data.join("broker.db"));
-    config.database.url =
-        args.database_url.clone().unwrap_or_else(|| format!("sqlite:{}", folders.database.display()));
-    config.redis_url = args.redis_url.clone().unwrap_or_default();
+    let database = || format!("sqlite:{}", folders.database.display());
+    config.database.url = args.database_url.clone().unwrap_or_else(database).into();
+    config.redis_url = args.redis_url.clone().unwrap_or_default().into();
     config
 }
 
 fn specs(config: &Config, folders: &Folders) -> Result<Vec<ServiceSpec>> {
     let mut specs = Vec::new();
     for name in ServiceName::ALL {
-        if name == ServiceName::PriceCache && !config.redis_url.is_empty() {
+        if name == ServiceName::PriceCache && !config.redis_url.expose().is_empty() {
             continue;
         }
         let note = match name {
@@ -310,7 +310,7 @@ fn specs(config: &Config, folders: &Folders) -> Result<Vec<ServiceSpec>> {
             ServiceName::ExecutionGateway => {
                 format!(
                     "paper, {}",
-                    if config.database.url.starts_with("sqlite:") { "SQLite" } else { "PostgreSQL" }
+                    if config.database.url.expose().starts_with("sqlite:") { "SQLite" } else { "PostgreSQL" }
                 )
             }
         };

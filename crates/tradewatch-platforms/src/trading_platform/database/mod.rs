@@ -14,13 +14,14 @@ mod sqlite;
 use crate::runtime::Net;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tradewatch_instrument::Secret;
 
 /// How to reach the database and how long to wait for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
     /// `sqlite:PATH` or `postgres://user@host:port/database`.
-    pub url: String,
+    pub url: Secret<String>,
     /// Longest wait for another process' lock on the SQLite file, in milliseconds.
     pub busy_timeout_ms: u64,
     /// Longest wait for an answer of PostgreSQL, connecting included, in milliseconds.
@@ -141,7 +142,7 @@ impl Database {
     /// # Errors
     /// If the URL has neither form.
     pub fn new(options: &Options, net: Net) -> Result<Database, Error> {
-        let url = options.url.as_str();
+        let url = options.url.expose().as_str();
         if let Some(path) = url.strip_prefix("sqlite:") {
             let busy = Duration::from_millis(options.busy_timeout_ms);
             return Ok(Database::Sqlite(Box::new(sqlite::Sqlite::new(path, busy, options.durable))));
@@ -150,7 +151,7 @@ impl Database {
             let timeout = Duration::from_millis(options.call_timeout_ms);
             return Ok(Database::Postgres(Box::new(postgres::Postgres::new(url, timeout, net)?)));
         }
-        Err(Error::Url { url: url.to_owned() })
+        Err(Error::Url { url: postgres::redacted(url) })
     }
 
     /// `SQLite` or `PostgreSQL`.

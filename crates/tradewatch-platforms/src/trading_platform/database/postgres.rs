@@ -149,7 +149,8 @@ fn row(row: &tokio_postgres::Row) -> Row {
     Row(cells.collect())
 }
 
-fn redacted(url: &str) -> String {
+/// The URL without who asks and what lets them in.
+pub fn redacted(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),

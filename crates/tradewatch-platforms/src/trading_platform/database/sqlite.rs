@@ -160,8 +160,11 @@ mod tests {
     use crate::runtime::Net;
 
     fn database(path: &std::path::Path) -> Database {
-        let options =
-            Options { url: format!("sqlite:{}", path.display()), busy_timeout_ms: 60, ..Options::default() };
+        let options = Options {
+            url: format!("sqlite:{}", path.display()).into(),
+            busy_timeout_ms: 60,
+            ..Options::default()
+        };
         Database::new(&options, Net::Tcp).expect("a good URL")
     }
 

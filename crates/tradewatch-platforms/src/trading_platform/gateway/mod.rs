@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use state::State;
 use std::sync::Arc;
 use std::time::Duration;
+use tradewatch_instrument::Secret;
 use tradewatch_metrics::Registry;
 
 /// What can be set.
@@ -45,9 +46,9 @@ pub struct Options {
     /// Key id of the account.
     pub key: String,
     /// Its secret.
-    pub secret: String,
+    pub secret: Secret<String>,
     /// Secret that webhooks are signed with; empty takes unsigned ones.
-    pub webhook_secret: String,
+    pub webhook_secret: Secret<String>,
     /// Limits on orders.
     pub limits: checks::OrderLimits,
     /// Limits of the circuit breaker.
@@ -86,7 +87,7 @@ impl Default for Options {
             dry_run: false,
             key: "PAPER-KEY".into(),
             secret: "paper-secret".into(),
-            webhook_secret: String::new(),
+            webhook_secret: Secret::default(),
             limits: checks::OrderLimits::default(),
             breaker: breaker::Limits::default(),
             retry_base_ms: 2_000,
@@ -131,7 +132,7 @@ pub async fn run_with(
     let broker = Broker::new(
         config.url(ServiceName::PaperBroker),
         &options.key,
-        &options.secret,
+        options.secret.expose(),
         net.clone(),
         timeout,
         Duration::from_millis(options.order_timeout_ms),
@@ -143,7 +144,7 @@ pub async fn run_with(
         net.clone(),
         metrics,
         Database::new(&config.database, net.clone())?,
-        PriceCache::new(&config.redis_url(), timeout, net.clone())?,
+        PriceCache::new(config.redis_url().expose(), timeout, net.clone())?,
         broker,
         format!("{}/stream", config.ws_url(ServiceName::PaperBroker)),
     ));

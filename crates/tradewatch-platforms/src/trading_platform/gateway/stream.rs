@@ -65,7 +65,8 @@ async fn open(state: &State) -> Result<Socket, String> {
     let greeting = async {
         let mut socket =
             ws::connect(&state.net, &state.stream_url, &[], limit).await.map_err(|e| e.to_string())?;
-        let auth = json!({"action": "auth", "key": state.options.key, "secret": state.options.secret});
+        let auth =
+            json!({"action": "auth", "key": state.options.key, "secret": state.options.secret.expose()});
         send(&mut socket, &auth).await?;
         let answer = receive(&mut socket).await?;
         if answer["data"]["status"] != "authorized" {

@@ -23,7 +23,7 @@ pub async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let secret = &state.options.webhook_secret;
+    let secret = state.options.webhook_secret.expose();
     if !secret.is_empty() {
         let given = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !is_equal(given.as_bytes(), sign(secret.as_bytes(), &body).as_bytes()) {

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use state::State;
 use std::sync::Arc;
 use std::time::Duration;
+use tradewatch_instrument::Secret;
 use tradewatch_metrics::Registry;
 
 /// What can be set.
@@ -41,7 +42,7 @@ pub struct Options {
     /// Key id for the feed.
     pub key: String,
     /// Secret for the feed.
-    pub secret: String,
+    pub secret: Secret<String>,
     /// First wait before reconnecting; doubled with each failure. The platform's documents say 5 s.
     pub reconnect_base_ms: u64,
     /// Longest wait before reconnecting. The platform's documents say 300 s.
@@ -110,7 +111,7 @@ pub async fn run_with(
     let metrics = MarketDataMetrics::register(&registry)?;
     let options = config.market_data.clone();
     let timeout = Duration::from_millis(config.call_timeout_ms);
-    let cache = PriceCache::new(&config.redis_url(), timeout, net.clone())?;
+    let cache = PriceCache::new(config.redis_url().expose(), timeout, net.clone())?;
     let market = MarketClock::new(&config.market_clock);
     let check = Duration::from_millis(options.check_ms);
     let (state, [crypto, stocks]) = State::new(

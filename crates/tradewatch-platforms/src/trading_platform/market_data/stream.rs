@@ -101,7 +101,7 @@ async fn open(state: &State, url: &str) -> Result<Socket, String> {
         let auth = wire::Request {
             action: "auth".into(),
             key: Some(state.options.key.clone()),
-            secret: Some(state.options.secret.clone()),
+            secret: Some(state.options.secret.expose().clone()),
             ..wire::Request::default()
         };
         send(&mut socket, &auth).await?;

@@ -99,7 +99,7 @@ pub async fn run_with(
         clock,
         metrics,
         database: Database::new(&config.database, net.clone())?,
-        cache: PriceCache::new(&config.redis_url(), timeout, net.clone())?,
+        cache: PriceCache::new(config.redis_url().expose(), timeout, net.clone())?,
         models: Models::new(&config.model_path),
         histories: Histories::new(&options.symbols),
         options,
