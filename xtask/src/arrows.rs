@@ -17,6 +17,16 @@ mod tests {
         ("tradewatch-calendar", &[]),
         ("tradewatch-alert", &["tradewatch-promql", "tradewatch-tsdb"]),
         (
+            "tradewatch-check",
+            &[
+                "tradewatch-alert",
+                "tradewatch-catalog",
+                "tradewatch-metrics",
+                "tradewatch-promql",
+                "tradewatch-tsdb",
+            ],
+        ),
+        (
             "tradewatch-server",
             &[
                 "tradewatch-alert",

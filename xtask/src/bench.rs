@@ -28,10 +28,31 @@ pub const TRIALS_MAX: usize = 500;
 pub struct Options {
     /// Trials at each setting.
     pub trials: usize,
+    /// Our binary.
+    pub tradewatch: PathBuf,
     /// The rival's binary.
     pub prometheus: PathBuf,
     /// Its Alertmanager.
     pub alertmanager: PathBuf,
+}
+
+/// Trials at each setting unless told otherwise.
+pub const TRIALS: u64 = 40;
+/// Where Debian puts the rival.
+pub const PROMETHEUS: &str = "/usr/bin/prometheus";
+/// And its Alertmanager.
+pub const ALERTMANAGER: &str = "/usr/bin/prometheus-alertmanager";
+
+impl Options {
+    /// Our release build beside Debian's packages.
+    pub fn shipped(root: &Path) -> Options {
+        Options {
+            trials: TRIALS as usize,
+            tradewatch: root.join("target/release/tradewatch"),
+            prometheus: PROMETHEUS.into(),
+            alertmanager: ALERTMANAGER.into(),
+        }
+    }
 }
 
 open_label!(
@@ -59,7 +80,7 @@ const SETTINGS: [(&str, u64, f64, f64); 3] = [
 /// # Errors
 /// A part does not start, an alert is lost, or a limit is missed.
 pub fn alerts(root: &Path, options: &Options) -> Result<()> {
-    let ours = root.join("target/release/tradewatch");
+    let ours = &options.tradewatch;
     if !ours.exists() {
         bail!("build it first: cargo build --release --bin tradewatch");
     }
@@ -71,8 +92,8 @@ pub fn alerts(root: &Path, options: &Options) -> Result<()> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         let times = match interval {
-            0 => pushed(&ours, &folder, options.trials)?,
-            _ => scraped(&ours, &folder, interval, options)?,
+            0 => pushed(ours, &folder, options.trials)?,
+            _ => scraped(ours, &folder, interval, options)?,
         };
         rows.push((name, median_max, worst_max, times));
     }

@@ -5,11 +5,13 @@
 
 mod arrows;
 mod bench;
+mod budget;
 mod calendars;
 mod ci;
 mod clients;
 mod conformance;
 mod dashboards;
+mod readers;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +35,12 @@ enum Command {
     },
     /// The same as `ci` with long runs at full size.
     Night,
+    /// Counts instructions of the SDK's hot path against their budget, and runs memcheck over its unsafe code.
+    Budget {
+        /// Write what was counted as the new budget.
+        #[arg(long)]
+        record: bool,
+    },
     /// Runs acceptance tests of Prometheus and OpenMetrics; without a path those of the repository.
     Conformance {
         /// Files and folders with cases; what they are is told by their content.
@@ -71,13 +79,16 @@ enum Bench {
     /// From a condition at a target to a webhook, beside Prometheus with Alertmanager.
     Alerts {
         /// Trials at each setting.
-        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
+        #[arg(long, default_value_t = bench::TRIALS, value_parser = clap::value_parser!(u64).range(1..=bench::TRIALS_MAX as u64))]
         trials: u64,
+        /// Ours; the release build unless named.
+        #[arg(long)]
+        tradewatch: Option<PathBuf>,
         /// The rival.
-        #[arg(long, default_value = "/usr/bin/prometheus")]
+        #[arg(long, default_value = bench::PROMETHEUS)]
         prometheus: PathBuf,
         /// The rival's Alertmanager.
-        #[arg(long, default_value = "/usr/bin/prometheus-alertmanager")]
+        #[arg(long, default_value = bench::ALERTMANAGER)]
         alertmanager: PathBuf,
     },
 }
@@ -96,12 +107,15 @@ fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { only } => ci::run(&root(), ci::Size::Small, only.as_deref()),
         Command::Night => ci::run(&root(), ci::Size::Full, None),
+        Command::Budget { record } => budget::run(&ci::Run::alone(&root()), record),
         Command::Conformance { paths, quiet, ratchet, record } => {
             conformance::run(&root(), &conformance::Options { paths, quiet, ratchet, record })
         }
         Command::Calendars { check } => calendars::run(&root(), check),
-        Command::Bench { what: Bench::Alerts { trials, prometheus, alertmanager } } => {
-            bench::alerts(&root(), &bench::Options { trials: trials as usize, prometheus, alertmanager })
+        Command::Bench { what: Bench::Alerts { trials, tradewatch, prometheus, alertmanager } } => {
+            let tradewatch = tradewatch.unwrap_or_else(|| bench::Options::shipped(&root()).tradewatch);
+            let trials = trials as usize;
+            bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }

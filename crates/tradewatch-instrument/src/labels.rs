@@ -1,8 +1,6 @@
 //! The vocabularies, and the labels that several families share.
 
-use std::sync::atomic::AtomicU64;
-
-use tradewatch_metrics::{Label, open_label};
+use tradewatch_metrics::{Label, Refusals, open_label};
 
 /// By which names metrics go. Chosen once, where they are registered; what is measured is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +41,8 @@ impl<L: Label> Label for Optional<L> {
             Some(index) => L::value_at(index),
         }
     }
-    fn overflows() -> Option<&'static AtomicU64> {
-        L::overflows()
+    fn refusals() -> Option<&'static Refusals> {
+        L::refusals()
     }
 }
 

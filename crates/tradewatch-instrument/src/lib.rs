@@ -3,12 +3,18 @@
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "rabbitmq", feature = "kafka"))]
 mod call;
 mod clients;
+#[cfg(feature = "facade")]
+mod facade;
 pub mod helpers;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod labels;
+#[cfg(feature = "logs")]
+pub mod logs;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "process")]
@@ -29,6 +35,8 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "kafka"))]
 pub use call::CallError;
 pub use clients::{Broker, Cache, Clients, Database, Messaging, System};
+#[cfg(feature = "facade")]
+pub use facade::{FAMILIES_MAX, FAMILY_SERIES_MAX, Recorder};
 pub use labels::{
     CANCELLED, ErrorKind, ErrorType, Optional, PANICKED, ServiceName, TIMEOUT, UNFINISHED, Vocabulary,
 };

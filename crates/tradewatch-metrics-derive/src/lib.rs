@@ -8,6 +8,9 @@ use proc_macro::TokenStream;
 mod label;
 mod metrics;
 mod names;
+#[path = "../../tradewatch-metrics/src/rules.rs"]
+#[allow(dead_code)] // One file for both crates; the SDK uses what is not used here.
+mod rules;
 
 /// Makes a unit-only enum a closed label.
 ///

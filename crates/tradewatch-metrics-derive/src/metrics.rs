@@ -9,6 +9,7 @@ use syn::{
 };
 
 use crate::names::is_metric_name;
+use crate::rules;
 
 /// Implements `Metrics` for a struct of instruments.
 pub fn derive(input: DeriveInput) -> Result<TokenStream> {
@@ -153,8 +154,8 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     }
     let settings = Settings::parse(&field.attrs)?;
     let name = full_name(ident, options, &settings)?;
-    check_name(&name, kind, &settings)?;
-    let buckets = buckets(field, ident, kind)?;
+    let unit = check_name(&name, kind, &settings)?;
+    let buckets = buckets(field, ident, kind, &unit)?;
     let native = native(field, kind)?;
     let info_labels = info_labels(field, ident, kind)?;
     let quantiles = quantiles(field, ident, kind)?;
@@ -169,6 +170,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     }
     let (unit, legacy) = (option(&settings.unit), option(&settings.legacy_name));
     let event = option(&settings.event);
+    let prefix = option(&options.prefix);
     let duration = |setting: &Option<Duration>| match setting {
         Some(Duration { millis, .. }) => {
             quote!(::core::option::Option::Some(::core::time::Duration::from_millis(#millis)))
@@ -184,6 +186,7 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     Ok(quote! {
         ::tradewatch_metrics::Spec {
             name: #name,
+            prefix: #prefix,
             help: #help,
             unit: #unit,
             buckets: #buckets,
@@ -347,27 +350,28 @@ fn unraw(ident: &Ident) -> String {
     text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
 }
 
-fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<()> {
-    if settings.legacy_name.is_some() {
-        return Ok(());
-    }
+/// Checks name and unit against the rules, and returns the unit.
+fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<String> {
     let text = name.value();
-    let say = |message: String| Err(Error::new_spanned(name, message));
-    match kind {
-        Kind::Counter if !text.ends_with("_total") => say(format!(
-            "metric {text}: a counter's name ends in _total; write {text}_total, or #[metric(legacy_name = \"why\")]"
-        )),
-        Kind::Info if !text.ends_with("_info") => say(format!(
-            "metric {text}: an info's name ends in _info; write {text}_info, or #[metric(legacy_name = \"why\")]"
-        )),
-        Kind::Gauge | Kind::Histogram | Kind::NativeHistogram | Kind::Summary if text.ends_with("_total") => {
-            say(format!(
-                "metric {text}: only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
-                text.trim_end_matches("_total")
-            ))
-        }
-        _ => Ok(()),
+    let unit = match &settings.unit {
+        Some(unit) => unit.value(),
+        None => rules::unit_of_name(&text).to_owned(),
+    };
+    if settings.legacy_name.is_some() {
+        return Ok(unit);
     }
+    let word = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram | Kind::NativeHistogram => "histogram",
+        Kind::Summary => "summary",
+        Kind::Info if settings.gauge.is_some() => "gauge",
+        Kind::Info => "info",
+    };
+    rules::check_name(&text, word)
+        .and_then(|()| rules::check_unit(&text, word, &unit))
+        .map_err(|message| Error::new_spanned(name, format!("metric {text}: {message}")))?;
+    Ok(unit)
 }
 
 /// The last word of the type's path.
@@ -412,7 +416,7 @@ fn help(attrs: &[Attribute]) -> String {
     first.join(" ")
 }
 
-fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
+fn buckets(field: &Field, ident: &Ident, kind: Kind, unit: &str) -> Result<TokenStream> {
     let attr = field.attrs.iter().find(|attr| attr.path().is_ident("buckets"));
     let attr = match (kind, attr) {
         (Kind::Histogram, None) => {
@@ -454,6 +458,7 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
         before = Some(value);
         values.push(value);
     }
+    rules::check_edges(unit, &values).map_err(|message| Error::new_spanned(attr, message))?;
     Ok(quote!(&[#(#values),*]))
 }
 

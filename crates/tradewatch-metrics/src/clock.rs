@@ -216,9 +216,7 @@ mod tests {
     #[test]
     fn ticks_and_the_system_clock_agree() {
         let clock = Clock::System;
-        let begun = Instant::now();
-        let mut spans = 0;
-        while begun.elapsed() < Duration::from_millis(200) {
+        for _ in 0..12 {
             let outer = Instant::now();
             let start = clock.now();
             let inner = Instant::now();
@@ -230,9 +228,7 @@ mod tests {
             let most = outer.elapsed();
             let slack = most / 1000;
             assert!(measured + slack >= least && measured <= most + slack, "{least:?} {measured:?} {most:?}");
-            spans += 1;
         }
-        assert!(spans > 1);
     }
 
     #[test]

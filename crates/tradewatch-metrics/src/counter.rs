@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::clock::Wall;
@@ -50,9 +51,9 @@ impl<L: LabelSet> Counter<L> {
     /// The counter of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> CounterHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
-        CounterHandle { slot: core.ints.slot(index), core: Keep::Borrowed(core), index: index as u32 }
+        CounterHandle { slot: core.ints.slot(index), core: core.lend(), index: index as u32 }
     }
 
     /// Exposes every combination of label values known by now, at 0 until it moves.
@@ -92,16 +93,7 @@ impl CounterHandle<'_> {
     /// `tradewatch_sdk_rejected_values_total{metric="…"}`: a counter only grows.
     #[inline]
     pub fn add(&self, by: f64) {
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
-        if !(by >= 0.0 && by.is_finite()) {
-            return self.core.head.reject();
-        }
-        if by <= EXACT_MAX && by.fract() == 0.0 {
-            return slab::add(self.slot, by as u64);
-        }
-        let core = &*self.core;
-        let floats = core.floats.get_or_init(|| SlotTable::new(core.cardinality, &[CellKind::Float]));
-        slab::add_f64(floats.slot(self.index as usize), by);
+        add(&self.core, self.slot, self.index, by);
     }
 
     /// Adds `by` and keeps an example of it: the trace, the order that was counted last.
@@ -125,6 +117,19 @@ impl CounterHandle<'_> {
     }
 }
 
+#[inline]
+fn add(core: &Core, slot: u32, index: u32, by: f64) {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+    if !(by >= 0.0 && by.is_finite()) {
+        return core.head.reject();
+    }
+    if by <= EXACT_MAX && by.fract() == 0.0 {
+        return slab::add(slot, by as u64);
+    }
+    let floats = core.floats.get_or_init(|| SlotTable::new(core.cardinality, &[CellKind::Float]));
+    slab::add_f64(floats.slot(index as usize), by);
+}
+
 impl<L: LabelSet> Clone for Counter<L> {
     fn clone(&self) -> Self {
         Counter { bare: self.bare.clone(), labels: PhantomData }
@@ -145,7 +150,7 @@ impl<L: LabelSet> Instrument for Counter<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let wall = batch.wall();
         let ints = SlotTable::new(cardinality, &[CellKind::Int]).with_wall(&wall);
         let slot = if L::LEN == 0 { ints.slot(0) } else { slab::SINK };
@@ -159,13 +164,19 @@ impl<L: LabelSet> Instrument for Counter<L> {
             lines: Mutex::default(),
         });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Counter { bare: CounterHandle { core: Keep::Owned(core), slot, index: 0 }, labels: PhantomData }
+        Counter { bare: CounterHandle { core: Keep::owned(core), slot, index: 0 }, labels: PhantomData }
     }
 }
 
 impl Family for Core {
     fn head(&self) -> &Head {
         &self.head
+    }
+
+    fn inc(&self, index: usize, by: f64) -> bool {
+        let (core, index) = (self, index as u32);
+        add(core, core.ints.slot(index as usize), index, by);
+        true
     }
 
     fn encode(&self, page: &mut Page<'_>) {
@@ -196,5 +207,7 @@ impl Family for Core {
             page.counter(names, &line, value, self.ints.created(line.born), exemplar.as_ref());
         }
         page.end(family);
+        let overflowed = lines.overflows().map(|at| page.scrape.sum(lines.get(at).slot));
+        self.head.overflowed.store(overflowed.fold(0, u64::wrapping_add), Ordering::Relaxed);
     }
 }

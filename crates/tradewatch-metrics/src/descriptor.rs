@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::error::RegisterError;
 use crate::label::{LabelDescriptor, valid_label_name};
 use crate::native::{SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN};
-use crate::registry::RegisterError;
+use crate::rules;
+pub(crate) use crate::rules::unit_of_name;
 
 /// What kind of metric a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,29 +92,6 @@ pub const QUANTILES_MAX: usize = 16;
 /// The most series one family may have: the product of its labels.
 pub const FAMILY_SERIES_MAX: usize = 1 << 20;
 
-/// Units that a name must end in when it has them, and what is often written instead.
-const BASE_UNITS: &[(&str, &[&str])] = &[
-    (
-        "seconds",
-        &[
-            "milliseconds",
-            "microseconds",
-            "nanoseconds",
-            "minutes",
-            "hours",
-            "days",
-            "ms",
-            "us",
-            "ns",
-            "millis",
-        ],
-    ),
-    ("bytes", &["kilobytes", "megabytes", "gigabytes", "kb", "mb", "gb", "kib", "mib", "gib", "bits"]),
-    ("ratio", &["percent", "percentage", "pct"]),
-    ("meters", &["kilometers", "centimeters"]),
-    ("celsius", &["fahrenheit", "kelvin"]),
-];
-
 impl Descriptor {
     /// A family without labels and edges; its unit is what the name says.
     pub fn new(name: &str, kind: MetricKind, help: &str) -> Descriptor {
@@ -184,61 +163,14 @@ impl Descriptor {
         if self.legacy_name.is_some() {
             return Ok(());
         }
-        let total = self.name.ends_with("_total");
-        match self.kind {
-            MetricKind::Counter if !total => Err(self.error(format!(
-                "a counter's name ends in _total; write {}_total, or #[metric(legacy_name = \"why\")]",
-                self.name
-            ))),
-            MetricKind::Info if !self.name.ends_with("_info") => Err(self.error(format!(
-                "an info's name ends in _info; write {}_info, or #[metric(legacy_name = \"why\")]",
-                self.name
-            ))),
-            MetricKind::Gauge | MetricKind::Histogram | MetricKind::Summary if total => {
-                Err(self.error(format!(
-                    "only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
-                    self.name.trim_end_matches("_total")
-                )))
-            }
-            MetricKind::Gauge if ["_sum", "_count", "_bucket"].iter().any(|s| self.name.ends_with(s)) => {
-                Err(self.error(
-                    "_sum, _count and _bucket belong to histograms; write another last word, or \
-                     #[metric(legacy_name = \"why\")]"
-                        .to_owned(),
-                ))
-            }
-            _ => Ok(()),
-        }
+        rules::check_name(&self.name, self.kind.as_str()).map_err(|message| self.error(message))
     }
 
     fn check_unit(&self) -> Result<(), RegisterError> {
         if self.legacy_name.is_some() {
             return Ok(());
         }
-        let base = self.name.strip_suffix("_total").unwrap_or(&self.name);
-        let last = base.rsplit('_').next().unwrap_or(base);
-        for (unit, others) in BASE_UNITS {
-            if others.contains(&last) {
-                let right = format!("{}{unit}", &base[..base.len() - last.len()]);
-                return Err(self.error(format!(
-                    "is in {last}; metrics are in base units: measure in {unit} and write {right}, or \
-                     #[metric(legacy_name = \"why\")]"
-                )));
-            }
-            if self.unit == *unit && last != *unit {
-                return Err(self.error(format!(
-                    "has the unit {unit} and its name does not say so; write {base}_{unit}, or \
-                     #[metric(legacy_name = \"why\")]"
-                )));
-            }
-        }
-        if matches!(self.kind, MetricKind::Histogram | MetricKind::Summary) && self.unit.is_empty() {
-            return Err(self.error(format!(
-                "a {} needs a unit; write {base}_seconds (or _bytes, _ratio), or #[metric(unit = \"…\")]",
-                self.kind
-            )));
-        }
-        Ok(())
+        rules::check_unit(&self.name, self.kind.as_str(), &self.unit).map_err(|message| self.error(message))
     }
 
     fn check_labels(&self) -> Result<(), RegisterError> {
@@ -249,13 +181,15 @@ impl Descriptor {
                     self.error(format!("label {name:?}: a label name is [a-zA-Z_][a-zA-Z0-9_]*, not __…"))
                 );
             }
-            if matches!(
-                (self.kind, name.as_str()),
-                (MetricKind::Histogram, "le") | (MetricKind::Summary, "quantile")
-            ) {
-                return Err(
-                    self.error(format!("label {name:?} is the {}'s own; choose another name", self.kind))
-                );
+            if matches!(name.as_str(), "le" | "quantile") {
+                let whose = if name == "le" { "histogram" } else { "summary" };
+                return Err(self.error(format!("label {name:?} is a {whose}'s own; choose another name")));
+            }
+            // A closed set cannot explode, and an info is one series whatever it says.
+            if label.values.is_none() && label.budget != Some(1) && rules::is_identifier_label(name) {
+                return Err(self.error(format!(
+                    "label {name:?} tells which one and not which kind; leave it out, and put it into an exemplar or a log"
+                )));
             }
             if self.labels[..at].iter().any(|earlier| earlier.name == *name) {
                 return Err(
@@ -286,7 +220,7 @@ impl Descriptor {
         if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(self.error(format!("edges ascend; {} comes before {}", pair[0], pair[1])));
         }
-        Ok(())
+        rules::check_edges(&self.unit, edges).map_err(|message| self.error(message))
     }
 
     fn check_native(&self, native: NativeBuckets) -> Result<(), RegisterError> {
@@ -334,18 +268,4 @@ pub fn valid_metric_name(name: &str) -> bool {
     let head = |byte: u8| byte == b'_' || byte == b':' || byte.is_ascii_alphabetic();
     let mut bytes = name.bytes();
     bytes.next().is_some_and(head) && bytes.all(|byte| head(byte) || byte.is_ascii_digit())
-}
-
-/// The unit that a name's last word tells, if it is one of the field's.
-pub(crate) fn unit_of_name(name: &str) -> &'static str {
-    let base = name.strip_suffix("_total").unwrap_or(name);
-    match base.rsplit('_').next().unwrap_or(base) {
-        "seconds" => "seconds",
-        "bytes" => "bytes",
-        "ratio" => "ratio",
-        "meters" => "meters",
-        "celsius" => "celsius",
-        "dollars" | "usd" => "usd",
-        _ => "",
-    }
 }

@@ -287,12 +287,13 @@ mod tests {
                     let exemplar = Exemplar::trace(digit * 0x1111_1111_1111_1111_1111_1111_1111_1111);
                     while !done.load(Ordering::Relaxed) {
                         place.write(&exemplar, digit as f64, digit as u64);
+                        std::thread::yield_now();
                     }
                 });
             }
             let _end = EndOnDrop(&done);
             let mut seen = [0u32; 2];
-            while seen.iter().any(|seen| *seen < 1_000) {
+            while seen.iter().any(|seen| *seen < 300) {
                 let Some(shown) = place.read() else { continue };
                 let digit = shown.millis;
                 let trace = digit.to_string().repeat(32);

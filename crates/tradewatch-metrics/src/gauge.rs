@@ -41,6 +41,8 @@ pub(crate) struct Core {
     cells: Box<[AtomicU64]>,
     /// How often each cell was written, if idle series expire: a value set again is not idle.
     touched: Option<Box<[AtomicU32]>>,
+    /// Whether a callback computes the values and nothing else may set them.
+    is_observable: bool,
     /// What computes the values at each scrape, if something does.
     observer: OnceLock<Observer>,
     /// How many cells were ever asked for.
@@ -51,13 +53,14 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(head: Head, cardinality: usize) -> Arc<Core> {
+    pub(crate) fn new(head: Head, cardinality: usize, is_observable: bool) -> Arc<Core> {
         let cells: Box<[AtomicU64]> = (0..cardinality).map(|_| AtomicU64::new(NEVER)).collect();
         let touched = head.expires.map(|_| (0..cardinality).map(|_| AtomicU32::new(0)).collect());
         Arc::new(Core {
             head,
             cells,
             touched,
+            is_observable,
             observer: OnceLock::new(),
             seen: AtomicUsize::new(0),
             lines: Mutex::default(),
@@ -107,6 +110,24 @@ impl Core {
         self.cells.get(index).unwrap_or(&self.sink)
     }
 
+    #[inline(always)]
+    fn set(&self, index: usize, value: f64) {
+        let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+        self.cell(index).store(bits, Ordering::Relaxed);
+        self.touch(index);
+    }
+
+    fn add(&self, index: usize, by: f64) {
+        if !by.is_finite() {
+            return self.head.reject();
+        }
+        let _ = self.cell(index).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
+            let value = if matches!(bits, NEVER | REMOVED) { 0.0 } else { f64::from_bits(bits) };
+            Some((value + by).to_bits())
+        });
+        self.touch(index);
+    }
+
     fn expose(&self, index: usize) {
         let cell = self.cell(index);
         let zero = 0f64.to_bits();
@@ -122,12 +143,15 @@ impl<L: LabelSet> Gauge<L> {
     /// The gauge of these labels, which is exposed from now on, at 0 until it is set.
     #[inline(always)]
     pub fn at(&self, labels: L) -> GaugeHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
         if matches!(core.cell(index).load(Ordering::Relaxed), NEVER | REMOVED) {
             core.expose(index);
         }
-        GaugeHandle { core: Keep::Borrowed(core), index: index as u32 }
+        if labels.is_overflow() {
+            core.head.overflow();
+        }
+        GaugeHandle { core: core.lend(), index: index as u32 }
     }
 
     /// Stops exposing the gauge of these labels, of a symbol no longer subscribed, say. Setting it again, also
@@ -150,9 +174,7 @@ impl<'a> GaugeHandle<'a> {
     /// Sets the value. NaN and the infinities are values of a gauge and are exposed as such.
     #[inline(always)]
     pub fn set(&self, value: f64) {
-        let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-        self.core.cell(self.index as usize).store(bits, Ordering::Relaxed);
-        self.core.touch(self.index as usize);
+        self.core.set(self.index as usize, value);
     }
 
     /// Sets 1 or 0.
@@ -165,15 +187,7 @@ impl<'a> GaugeHandle<'a> {
     /// `tradewatch_sdk_rejected_values_total{metric="…"}`.
     #[inline]
     pub fn add(&self, by: f64) {
-        if !by.is_finite() {
-            return self.core.head.reject();
-        }
-        let cell = self.core.cell(self.index as usize);
-        let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
-            let value = if matches!(bits, NEVER | REMOVED) { 0.0 } else { f64::from_bits(bits) };
-            Some((value + by).to_bits())
-        });
-        self.core.touch(self.index as usize);
+        self.core.add(self.index as usize, by);
     }
 
     /// Adds 1.
@@ -261,19 +275,37 @@ impl<L: LabelSet> Instrument for Gauge<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
-        let core = Core::new(head, cardinality);
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
+        let core = Core::new(head, cardinality, false);
         if L::LEN == 0 {
             core.expose(0);
         }
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Gauge { bare: GaugeHandle { core: Keep::Owned(core), index: 0 }, labels: PhantomData }
+        Gauge { bare: GaugeHandle { core: Keep::owned(core), index: 0 }, labels: PhantomData }
     }
 }
 
 impl Family for Core {
     fn head(&self) -> &Head {
         &self.head
+    }
+
+    fn inc(&self, index: usize, by: f64) -> bool {
+        if self.is_observable {
+            return false;
+        }
+        self.expose(index);
+        self.add(index, by);
+        true
+    }
+
+    fn set(&self, index: usize, value: f64) -> bool {
+        if self.is_observable {
+            return false;
+        }
+        self.expose(index);
+        Core::set(self, index, value);
+        true
     }
 
     fn observed(&self) -> Option<&Core> {

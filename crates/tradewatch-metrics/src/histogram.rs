@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub struct HistogramHandle<'a> {
 pub(crate) struct Core {
     head: Head,
     clock: Clock,
-    edges: Box<[f64]>,
+    edges: Edges,
     slots: SlotTable,
     cardinality: usize,
     exemplars: Exemplars,
@@ -51,9 +52,9 @@ impl<L: LabelSet> Histogram<L> {
     /// The histogram of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> HistogramHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
-        HistogramHandle { slot: core.slots.slot(index), core: Keep::Borrowed(core), index: index as u32 }
+        HistogramHandle { slot: core.slots.slot(index), core: core.lend(), index: index as u32 }
     }
 
     /// Exposes every combination of label values known by now, empty until something is observed.
@@ -90,7 +91,7 @@ impl<'a> HistogramHandle<'a> {
         if !value.is_finite() {
             return self.core.head.reject();
         }
-        slab::observe(self.slot, bucket_of(&self.core.edges, value), value);
+        slab::observe(self.slot, self.core.edges.bucket(value), value);
     }
 
     /// Counts one value and keeps it as the example of its bucket, with the trace that leads to it.
@@ -106,7 +107,7 @@ impl<'a> HistogramHandle<'a> {
         } else if value.is_finite() {
             core.exemplars.keep(
                 self.index as usize,
-                bucket_of(&core.edges, value),
+                core.edges.bucket(value),
                 exemplar,
                 value,
                 core.wall.millis(),
@@ -150,14 +151,34 @@ impl Timed for HistogramHandle<'_> {
     }
 }
 
-/// The bucket of a value: the first whose edge is not below it.
-#[inline(always)]
-pub(crate) fn bucket_of(edges: &[f64], value: f64) -> usize {
-    // Few edges are counted without a branch.
-    if edges.len() <= 16 {
-        edges.iter().map(|edge| usize::from(value > *edge)).sum()
-    } else {
-        edges.partition_point(|edge| *edge < value)
+/// The edges of classic buckets.
+pub(crate) struct Edges {
+    all: Box<[f64]>,
+    /// The same if they are few, and infinities: as many comparisons whatever the number, so without a branch.
+    few: [f64; EDGES_FEW],
+}
+
+/// Beyond this, halving is faster than comparing with each.
+const EDGES_FEW: usize = 16;
+
+impl Edges {
+    pub(crate) fn new(edges: &[f64]) -> Edges {
+        let few = std::array::from_fn(|at| edges.get(at).copied().unwrap_or(f64::INFINITY));
+        Edges { all: edges.iter().copied().take(BUCKETS_MAX).collect(), few }
+    }
+
+    /// The bucket of a value: the first whose edge is not below it.
+    #[inline(always)]
+    pub(crate) fn bucket(&self, value: f64) -> usize {
+        if self.all.len() <= EDGES_FEW {
+            self.few.iter().map(|edge| usize::from(value > *edge)).sum()
+        } else {
+            self.all.partition_point(|edge| *edge < value)
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f64] {
+        &self.all
     }
 }
 
@@ -181,17 +202,16 @@ impl<L: LabelSet> Instrument for Histogram<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
-        let edges: Box<[f64]> = spec.buckets.iter().copied().take(BUCKETS_MAX).collect();
-        let wall = batch.wall();
-        let slots = SlotTable::new(cardinality, &slab::histogram_layout(edges.len() + 1)).with_wall(&wall);
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
+        let edges = Edges::new(spec.buckets);
+        let (clock, wall, buckets) = (batch.clock(), batch.wall(), edges.as_slice().len() + 1);
+        let slots = SlotTable::new(cardinality, &slab::histogram_layout(buckets)).with_wall(&wall);
         let slot = if L::LEN == 0 { slots.slot(0) } else { slab::SINK };
-        let encoder = Mutex::new(Encoder::new(L::LEN > 0, &edges));
-        let exemplars = Exemplars::new(cardinality, edges.len() + 1);
-        let clock = batch.clock();
+        let encoder = Mutex::new(Encoder::new(L::LEN > 0, edges.as_slice()));
+        let exemplars = Exemplars::new(cardinality, buckets);
         let core = Arc::new(Core { head, clock, edges, slots, cardinality, exemplars, wall, encoder });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Histogram { bare: HistogramHandle { core: Keep::Owned(core), slot, index: 0 }, labels: PhantomData }
+        Histogram { bare: HistogramHandle { core: Keep::owned(core), slot, index: 0 }, labels: PhantomData }
     }
 }
 
@@ -237,6 +257,15 @@ impl Family for Core {
         &self.head
     }
 
+    fn observe(&self, index: usize, value: f64) -> bool {
+        if value.is_finite() {
+            slab::observe(self.slots.slot(index), self.edges.bucket(value), value);
+        } else {
+            self.head.reject();
+        }
+        true
+    }
+
     fn encode(&self, page: &mut Page<'_>) {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         encoder.refresh(self, page.is_proto());
@@ -261,5 +290,8 @@ impl Family for Core {
             page.histogram(names, &line, &Buckets { les, counts, sum, created, exemplars });
         }
         page.end(family);
+        let counts = lines.overflows().flat_map(|at| &last[at].1);
+        let overflowed = counts.fold(0u64, |sum, count| sum.wrapping_add(*count));
+        self.head.overflowed.store(overflowed, Ordering::Relaxed);
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::descriptor::{Descriptor, MetricKind};
 use crate::encode::{self, Line, Page, proto};
+use crate::error::RegisterError;
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelDescriptor;
-use crate::registry::{Batch, Family, Head, RegisterError, Spec};
+use crate::registry::{Batch, Family, Head, Spec};
 
 /// Facts under the `N` label names of `#[labels("…", …)]`, as one series of value 1.
 ///
@@ -54,7 +55,7 @@ impl<const N: usize> Instrument for Info<N> {
             let message = format!("Info<{N}> with {} label names; make them agree", descriptor.labels.len());
             batch.fail(RegisterError::invalid(&descriptor.name, message));
         }
-        let (head, _) = head::<()>(batch, descriptor);
+        let (head, _) = head::<()>(batch, spec, descriptor);
         let core = Arc::new(Core { head, values: Mutex::new(None) });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
         Info { core }

@@ -6,9 +6,11 @@ mod clock;
 mod collector;
 mod counter;
 mod descriptor;
+mod dynamic;
 mod encode;
 #[cfg(feature = "endpoint")]
 pub mod endpoint;
+mod error;
 mod exemplar;
 mod gauge;
 mod guard;
@@ -22,13 +24,17 @@ mod label;
 mod native;
 mod observable;
 mod observer;
+mod overview;
 pub mod parse;
 #[cfg(feature = "endpoint")]
 mod push;
 mod registry;
+mod report;
+mod rules;
 mod series;
 mod slab;
 mod summary;
+mod sync;
 mod updown;
 
 pub use clock::Stopwatch;
@@ -37,7 +43,9 @@ pub use counter::{Counter, CounterHandle};
 pub use descriptor::{
     BUCKETS_MAX, Descriptor, FAMILY_SERIES_MAX, MetricKind, NativeBuckets, QUANTILES_MAX, valid_metric_name,
 };
+pub use dynamic::Dynamic;
 pub use encode::Format;
+pub use error::RegisterError;
 pub use exemplar::{EXEMPLAR_BYTES_MAX, EXEMPLAR_LABELS_MAX, Exemplar};
 pub use gauge::{Gauge, GaugeHandle, InFlight};
 pub use guard::{Call, Outcome, SampledTimer, SampledTiming, Timing};
@@ -55,7 +63,8 @@ pub use observable::{ObservableCounter, ObservableGauge, Readings};
 pub use observer::CALLBACK_LIMIT;
 #[cfg(feature = "endpoint")]
 pub use push::{Push, PushOptions, PushStats};
-pub use registry::{RegisterError, Registry};
+pub use registry::{REGISTRY_SERIES_MAX, Registry};
+pub use report::{Problem, ProblemKind};
 pub use summary::{Summary, SummaryHandle};
 pub use tradewatch_metrics_derive::{Label, Metrics};
 pub use updown::{UpDownCounter, UpDownHandle};
@@ -65,11 +74,13 @@ pub use guard::Timed;
 #[doc(hidden)]
 pub use instrument::Instrument;
 #[doc(hidden)]
-pub use intern::{LabelPool, table_len};
+pub use intern::{LabelPool, Refusals, table_len};
 #[doc(hidden)]
 pub use label::valid_label_name;
 #[doc(hidden)]
 pub use registry::{Batch, Spec};
+#[doc(hidden)]
+pub use rules::is_identifier_label;
 
 /// A struct whose fields are metrics; made by `#[derive(Metrics)]`.
 pub trait Metrics: Sized {

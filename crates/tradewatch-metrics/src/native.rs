@@ -7,6 +7,7 @@
 //! is. A series that has such values is exposed at the coarsest of its schemas; no value is moved, lost or put
 //! where it does not belong.
 
+mod blocks;
 mod grid;
 
 use std::marker::PhantomData;
@@ -16,17 +17,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment, Span, Wall};
-use crate::descriptor::{BUCKETS_MAX, Descriptor, MetricKind, NativeBuckets};
+use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
 use crate::encode::{Buckets, Entry, Le, Lines, Page};
 use crate::exemplar::{Exemplar, Exemplars, Shown};
 use crate::guard::{Timed, Timing};
-use crate::histogram::bucket_of;
+use crate::histogram::Edges;
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelSet;
 use crate::registry::{Batch, Family, Head, Spec};
 use crate::series::Keep;
 use crate::slab::{self, CellKind, Scrape, ThreadCells};
 
+use blocks::{BLOCKS, Blocks};
 use grid::Grid;
 pub use grid::native_bucket_edge;
 
@@ -39,10 +41,8 @@ pub const SCHEMA_MAX: i8 = 8;
 pub const ZERO_THRESHOLD_MIN: f64 = 2.938735877055719e-39; // 2^-128
 
 /// Buckets in a block: a cache line of cells.
-const BLOCK: usize = 8;
+const BLOCK: usize = slab::BLOCK_CELLS;
 const BLOCK_BITS: u32 = BLOCK.trailing_zeros();
-/// Blocks of a family on each grid: 256 buckets, of which a series uses those that its values reach.
-const BLOCKS: usize = 32;
 /// By how many schemas the next grid is coarser: one of its buckets is a block.
 const COARSER: i8 = BLOCK_BITS as i8;
 /// Exemplars kept of one series.
@@ -100,20 +100,18 @@ struct Shared {
     exemplars: Exemplars,
     schema: i8,
     zero_threshold: f64,
+    /// The bits of the smallest size that is not zero, and how many there are up to infinity; none if the family
+    /// has classic buckets too, or buckets so wide that its keys are made otherwise.
+    quick_from: u64,
+    quick_span: u64,
+    is_classic: bool,
     grid: Grid,
-    edges: Box<[f64]>,
+    edges: Edges,
     fine: Blocks,
     /// The coarser grids, each for what found no place on the one before it.
     coarse: Box<[Blocks]>,
     /// Held while a series takes cells.
     create: Mutex<()>,
-}
-
-/// Which blocks of a grid a family uses: the tag of each place, 0 if it is free.
-struct Blocks {
-    /// By how many schemas the grid is coarser than the declared one.
-    by: u32,
-    tags: [AtomicU32; BLOCKS],
 }
 
 /// The cells of a block, by its place in [`Blocks`].
@@ -143,95 +141,120 @@ pub(crate) struct Core {
 }
 
 /// A block of a grid and a sign, never 0.
-#[inline(always)]
 fn tag(block: i32, negative: bool) -> u32 {
-    const BIAS: i32 = 1 << 20;
-    (block.wrapping_add(BIAS) as u32) << 1 | u32::from(negative)
+    (block.wrapping_add(TAG_BIAS) as u32) << 1 | u32::from(negative)
 }
 
-/// Bucket number 0 of the block and whether it is below zero.
+/// The first bucket of the block and whether it is below zero.
 fn untag(tag: u32) -> (i32, bool) {
-    (((tag >> 1) as i32 - (1 << 20)) << BLOCK_BITS, tag & 1 == 1)
+    (((tag >> 1) as i32 - TAG_BIAS) << BLOCK_BITS, tag & 1 == 1)
 }
 
-/// Where to look first: neighbours have places of their own, and those below zero begin half way.
+const TAG_BIAS: i32 = 1 << 20;
+
+/// What a place holds: nothing (0), or the number of a block of cells and, in the high bits, what tells apart the
+/// blocks of keys that are looked for first in the same place.
+const CELLS_BITS: u32 = 19;
+const CELLS: u32 = (1 << CELLS_BITS) - 1;
+/// Of a block that is not in the place where it is looked for first.
+const FOREIGN: u32 = u32::MAX >> CELLS_BITS;
+
+/// Where a block of keys is looked for first: neighbours have places of their own, and those of numbers below
+/// zero begin half way.
 #[inline(always)]
-fn place(tag: u32) -> usize {
-    ((tag >> 1) as usize ^ (tag as usize & 1) << (BLOCKS.trailing_zeros() - 1)) & (BLOCKS - 1)
+fn home(block: u32, value: f64) -> usize {
+    const HALF: u32 = BLOCKS as u32 / 2;
+    let sign = (value.to_bits() >> (63 - HALF.trailing_zeros())) as u32 & HALF;
+    ((block ^ sign) & (BLOCKS as u32 - 1)) as usize
 }
 
-impl Blocks {
-    fn new(by: u32) -> Blocks {
-        Blocks { by, tags: [const { AtomicU32::new(0) }; BLOCKS] }
-    }
-
-    /// The place of a block, which it takes if it has none; `None` if all are taken.
-    fn find(&self, tag: u32) -> Option<usize> {
-        let first = place(tag);
-        (0..BLOCKS).map(|step| (first + step) & (BLOCKS - 1)).find(|at| {
-            let known = self.tags[*at].compare_exchange(0, tag, Ordering::Relaxed, Ordering::Relaxed);
-            known.is_ok_and(|_| true) || known == Err(tag)
-        })
-    }
+/// What the high bits of a place say of a block that is at home there: never 0, since the keys of sizes that are
+/// not zero are large.
+#[inline(always)]
+fn mark(block: u32) -> u32 {
+    block >> BLOCKS.trailing_zeros()
 }
 
 impl Series {
     fn new(shared: &Arc<Shared>, index: usize, base: u32) -> Series {
-        let fine = [const { AtomicU32::new(slab::SINK) }; BLOCKS];
+        let fine = [const { AtomicU32::new(0) }; BLOCKS];
         let (shared, created) = (Arc::clone(shared), shared.wall.millis());
         Series { shared, index: index as u32, created, base, fine, coarse: OnceLock::new() }
     }
 
-    /// The cell of a bucket of the finest grid.
+    /// The cell of a value's bucket, if its block is where it is looked for first.
     #[inline(always)]
-    fn cell(&self, key: i32, negative: bool) -> Option<u32> {
-        let tag = tag(key >> BLOCK_BITS, negative);
-        let at = place(tag);
-        if self.shared.fine.tags[at].load(Ordering::Relaxed) == tag {
-            // Acquire: the cells were zeroed (if used before) ahead of the slot's publication.
-            let slot = self.fine[at].load(Ordering::Acquire);
-            if slot != slab::SINK {
-                return Some(slot + (key as u32 & (BLOCK as u32 - 1)));
-            }
-        }
-        self.cell_cold(key, negative)
+    fn cell(&self, value: f64) -> Option<u32> {
+        let key = self.shared.grid.quick_key(value);
+        let block = key >> BLOCK_BITS;
+        // Acquire: the cells were zeroed (if used before) ahead of the place's publication.
+        let place = self.fine[home(block, value)].load(Ordering::Acquire);
+        // Without the mark there is left what is below it, if it was that mark.
+        let cells = place ^ mark(block) << CELLS_BITS;
+        (cells <= CELLS).then_some(cells << BLOCK_BITS | key & (BLOCK as u32 - 1))
     }
 
-    /// The cell of a bucket that is not where it is looked for first; `None` if no cells are left.
-    #[cold]
-    #[inline(never)]
-    fn cell_cold(&self, key: i32, negative: bool) -> Option<u32> {
+    /// The cell of a bucket that is not where it is looked for first; in the sink if no cells are left.
+    fn cell_elsewhere(&self, value: f64) -> u32 {
         let shared = &*self.shared;
+        let key = shared.grid.key(value);
+        let (finest, negative) = shared.grid.index(key);
+        let home = home(key >> BLOCK_BITS, value);
         let grids = std::iter::once(&shared.fine).chain(&shared.coarse);
-        let (level, key, at) = grids.enumerate().find_map(|(level, blocks)| {
-            let key = grid::coarser(key, blocks.by);
-            Some((level, key, blocks.find(tag(key >> BLOCK_BITS, negative))?))
-        })?;
-        let places = match level.checked_sub(1) {
-            None => &self.fine,
-            Some(level) => &self.coarse.get_or_init(|| coarse_places(shared.coarse.len()))[level],
+        let found = grids.enumerate().find_map(|(level, blocks)| {
+            let index = grid::coarser(finest, blocks.by);
+            let tag = tag(index >> BLOCK_BITS, negative);
+            let first = if level == 0 { home } else { (tag >> 1) as usize };
+            Some((level, index, blocks.find(tag, first)?))
+        });
+        let Some((level, index, at)) = found else { return slab::SINK };
+        let (places, mark) = match level.checked_sub(1) {
+            None if at == home && shared.has_marks() => (&self.fine, mark(key >> BLOCK_BITS)),
+            None => (&self.fine, FOREIGN),
+            Some(level) => (&self.coarse.get_or_init(|| coarse_places(shared.coarse.len()))[level], FOREIGN),
         };
-        let slot = self.take(&places[at])?;
-        Some(slot + (key as u32 & (BLOCK as u32 - 1)))
+        match self.take(&places[at], mark) {
+            slab::SINK => slab::SINK,
+            slot => slot | index as u32 & (BLOCK as u32 - 1),
+        }
     }
 
-    /// The cells of a block, taken if the series has none there.
-    fn take(&self, place: &AtomicU32) -> Option<u32> {
-        let known = place.load(Ordering::Acquire);
-        if known != slab::SINK {
-            return Some(known);
-        }
-        if self.base == slab::SINK {
-            return None;
+    /// The cells of a block, taken if the series has none there; the sink if there are no more.
+    fn take(&self, place: &AtomicU32, mark: u32) -> u32 {
+        let known = || (place.load(Ordering::Acquire) & CELLS) << BLOCK_BITS;
+        if known() != slab::SINK || self.base == slab::SINK {
+            return known();
         }
         let _lock = self.shared.create.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = place.load(Ordering::Acquire);
-        if known != slab::SINK {
-            return Some(known);
+        if known() != slab::SINK {
+            return known();
         }
-        let slot = slab::allocate(&[CellKind::Int; BLOCK]);
-        place.store(slot, Ordering::Release);
-        (slot != slab::SINK).then_some(slot)
+        let slot = slab::allocate_block();
+        if slot != slab::SINK {
+            place.store(slot >> BLOCK_BITS | mark << CELLS_BITS, Ordering::Release);
+        }
+        slot
+    }
+
+    /// What is not an ordinary value in a block that is in its place, or has classic buckets beside it.
+    #[inline(never)]
+    extern "C" fn observe_slowly(&self, value: f64) {
+        let shared = &*self.shared;
+        if !value.is_finite() {
+            return shared.head.reject();
+        }
+        let here = || shared.has_marks().then(|| self.cell(value)).flatten();
+        let bucket = if value.abs() <= shared.zero_threshold {
+            self.base + ZERO
+        } else {
+            here().unwrap_or_else(|| self.cell_elsewhere(value))
+        };
+        if bucket == slab::SINK {
+            // Without a cell for the bucket the value must not be in the sum either.
+            return slab::observe(slab::SINK, 0, value);
+        }
+        let classic = if shared.is_classic { CLASSIC + shared.edges.bucket(value) as u32 } else { 0 };
+        slab::observe_apart(self.base, bucket, classic, value);
     }
 
     /// Each block that has cells: its grid's distance from the finest, its tag and its cells.
@@ -243,7 +266,7 @@ impl Series {
             let pairs = blocks.tags.iter().zip(places);
             pairs.filter_map(|(tag, place)| {
                 // The place is filled after its tag was set.
-                let slot = place.load(Ordering::Acquire);
+                let slot = (place.load(Ordering::Acquire) & CELLS) << BLOCK_BITS;
                 (slot != slab::SINK).then(|| (blocks.by, tag.load(Ordering::Relaxed), slot))
             })
         })
@@ -251,14 +274,14 @@ impl Series {
 }
 
 fn coarse_places(len: usize) -> Box<[Places]> {
-    (0..len).map(|_| [const { AtomicU32::new(slab::SINK) }; BLOCKS]).collect()
+    (0..len).map(|_| [const { AtomicU32::new(0) }; BLOCKS]).collect()
 }
 
 impl Drop for Series {
     fn drop(&mut self) {
         // The last handle is gone, so nobody writes to these cells any more.
         let blocks: Vec<u32> = self.blocks().map(|(_, _, slot)| slot).collect();
-        slab::release(blocks.into_iter(), BLOCK);
+        slab::release_blocks(blocks.into_iter());
         if self.base != slab::SINK {
             slab::release(std::iter::once(self.base), self.shared.layout().len());
         }
@@ -275,19 +298,31 @@ impl Shared {
             let mut before = 0;
             move |by| std::mem::replace(&mut before, *by) < *by
         });
+        let zero_threshold = declared.zero_threshold.clamp(ZERO_THRESHOLD_MIN, f64::MAX);
+        let quick_from = zero_threshold.to_bits() + 1;
+        let is_quick = spec.buckets.is_empty() && schema >= 0;
+        let grid = Grid::new(schema);
         Shared {
             head,
             clock,
             wall,
             exemplars: Exemplars::new(cardinality, EXEMPLARS),
             schema,
-            zero_threshold: declared.zero_threshold.max(ZERO_THRESHOLD_MIN),
-            grid: Grid::new(schema),
-            edges: spec.buckets.iter().copied().take(BUCKETS_MAX).collect(),
+            zero_threshold,
+            quick_from,
+            quick_span: if is_quick { f64::INFINITY.to_bits() - quick_from } else { 0 },
+            is_classic: !spec.buckets.is_empty(),
+            grid,
+            edges: Edges::new(spec.buckets),
             fine: Blocks::new(0),
             coarse: coarse.map(|by| Blocks::new(by as u32)).collect(),
             create: Mutex::new(()),
         }
+    }
+
+    /// Whether blocks can be told apart by their marks: not where a sign is one of the lowest bits of a key.
+    fn has_marks(&self) -> bool {
+        self.schema >= 0
     }
 
     fn layout(&self) -> Vec<CellKind> {
@@ -297,7 +332,10 @@ impl Shared {
     }
 
     fn classic_len(&self) -> usize {
-        if self.edges.is_empty() { 0 } else { self.edges.len() + 1 }
+        match self.edges.as_slice().len() {
+            0 => 0,
+            edges => edges + 1,
+        }
     }
 }
 
@@ -326,7 +364,7 @@ impl<L: LabelSet> NativeHistogram<L> {
     /// The histogram of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> NativeHistogramHandle<'_> {
-        NativeHistogramHandle { series: Keep::Borrowed(self.core.series(labels.index())) }
+        NativeHistogramHandle { series: Keep::borrowed(self.core.series(labels.index())) }
     }
 
     /// Exposes every combination of label values known by now, empty until something is observed.
@@ -350,23 +388,18 @@ impl<'a> NativeHistogramHandle<'a> {
     /// Counts one value, in the family's unit.
     ///
     /// NaN and the infinities are left out and counted in `tradewatch_sdk_rejected_values_total{metric="…"}`.
-    #[inline]
+    #[inline(always)]
     pub fn observe(&self, value: f64) {
         let series = &*self.series;
         let shared = &*series.shared;
-        let size = value.abs();
-        let bucket = if size <= shared.zero_threshold {
-            Some(series.base + ZERO)
-        } else if size.is_finite() {
-            series.cell(shared.grid.key(size), value < 0.0)
-        } else {
-            return shared.head.reject();
-        };
-        // Without a cell for the bucket the value must not be in the sum either.
-        let Some(bucket) = bucket else { return slab::observe(slab::SINK, 0, value) };
-        let edges = &shared.edges;
-        let classic = (!edges.is_empty()).then(|| CLASSIC + bucket_of(edges, value) as u32);
-        slab::observe_apart(series.base, bucket, classic, value);
+        // Sizes as bits are in the order of the numbers: one comparison for zero, infinity and NaN.
+        let size = value.abs().to_bits();
+        if size.wrapping_sub(shared.quick_from) < shared.quick_span
+            && let Some(bucket) = series.cell(value)
+        {
+            return slab::observe_apart(series.base, bucket, 0, value);
+        }
+        series.observe_slowly(value);
     }
 
     /// Counts one value and keeps it as an example, with the trace that leads to it: the last one of eight ranges
@@ -451,18 +484,18 @@ impl<L: LabelSet> Instrument for NativeHistogram<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let clocks = (batch.clock(), batch.wall());
         let shared = Arc::new(Shared::new(head, cardinality, clocks, spec));
         let sink = Arc::new(Series::new(&shared, 0, slab::SINK));
         let (lines, reading) = (Lines::bare(), Reading::default());
         let encoder = Mutex::new(Encoder { lines, reading, kept: Vec::new(), exemplars: Vec::new() });
-        let les = Le::all(L::LEN > 0, &shared.edges);
+        let les = Le::all(L::LEN > 0, shared.edges.as_slice());
         let series = (0..cardinality).map(|_| OnceLock::new()).collect();
         let core = Arc::new(Core { shared, series, len: AtomicUsize::new(0), sink, les, encoder });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
         let bare = if L::LEN == 0 { core.series(0) } else { &core.sink };
-        let bare = NativeHistogramHandle { series: Keep::Owned(Arc::clone(bare)) };
+        let bare = NativeHistogramHandle { series: Keep::owned(Arc::clone(bare)) };
         NativeHistogram { core, bare, labels: PhantomData }
     }
 }
@@ -565,6 +598,11 @@ impl Family for Core {
         &self.shared.head
     }
 
+    fn observe(&self, index: usize, value: f64) -> bool {
+        NativeHistogramHandle { series: Keep::borrowed(self.series(index)) }.observe(value);
+        true
+    }
+
     /// In text there are only classic buckets: those of the edges, or none but `+Inf`.
     ///
     /// A series that a thread is caught writing to for too long is left out of this scrape.
@@ -578,6 +616,7 @@ impl Family for Core {
         lines.refresh(self.len.load(Ordering::Acquire), entries, &shared.head, page.is_proto());
         let names = &shared.head.names;
         let family = page.begin(names);
+        let mut overflowed = 0u64;
         for at in 0..lines.len() {
             let index = lines.get(at).index;
             let Some(series) = self.series[index].get().filter(|series| reading.read(series, page.scrape))
@@ -585,6 +624,9 @@ impl Family for Core {
                 continue;
             };
             let snapshot = &reading.snapshot;
+            if lines.overflows().any(|overflow| overflow == at) {
+                overflowed = overflowed.wrapping_add(snapshot.count);
+            }
             if lines.is_idle(at, snapshot.count, page.now, shared.head.expires) {
                 continue;
             }
@@ -599,7 +641,7 @@ impl Family for Core {
             exemplars.clear();
             exemplars.resize_with(counts.len(), || None);
             for exemplar in kept.drain(..).flatten() {
-                let place = &mut exemplars[bucket_of(&shared.edges, exemplar.value())];
+                let place = &mut exemplars[shared.edges.bucket(exemplar.value())];
                 let newer = place.as_ref().is_none_or(|known| known.millis() <= exemplar.millis());
                 if newer {
                     *place = Some(exemplar);
@@ -609,5 +651,6 @@ impl Family for Core {
             page.histogram(names, &line, &Buckets { les: &self.les, counts, sum, created, exemplars });
         }
         page.end(family);
+        shared.head.overflowed.store(overflowed, Ordering::Relaxed);
     }
 }

@@ -98,8 +98,8 @@ impl<L: LabelSet> Observable<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>, descriptor: Descriptor) -> Self {
-        let (head, cardinality) = head::<L>(batch, descriptor);
-        let core = gauge::Core::new(head, cardinality);
+        let (head, cardinality) = head::<L>(batch, spec, descriptor);
+        let core = gauge::Core::new(head, cardinality, true);
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
         Observable { core, limit: spec.timeout.unwrap_or(CALLBACK_LIMIT), labels: PhantomData }
     }

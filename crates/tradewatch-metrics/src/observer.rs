@@ -96,6 +96,11 @@ impl Observer {
         self.failures[reason].load(Ordering::Relaxed)
     }
 
+    /// What the last failure was, in words.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.shared.lock().error.clone()
+    }
+
     /// Begins a run, or joins the one in progress.
     pub(crate) fn start(&self) -> Run {
         let mut state = self.shared.lock();

@@ -9,10 +9,15 @@ use std::time::Duration;
 use crate::clock::{Clock, Stopwatch, Wall};
 use crate::collector::{Collected, Collector};
 use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
-use crate::encode::{Format, Names, Own, Page, write_own};
+use crate::dynamic::Dynamic;
+use crate::encode::{Format, Names, Page};
+use crate::error::RegisterError;
 use crate::gauge;
-use crate::observer::FAILURES;
-use crate::slab::{self, Scrape};
+use crate::intern::Refusals;
+use crate::overview::{over_budget, overview};
+use crate::report::Problem;
+use crate::report::Report;
+use crate::slab::Scrape;
 
 /// A set of metric families with unique names, and the clock of their timers. Cloning shares it.
 ///
@@ -22,19 +27,40 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     clock: Clock,
     wall: Wall,
     families: Mutex<Families>,
+    /// Grows with each registration.
+    generation: AtomicU64,
+    /// The most series that all families may have together.
+    series_max: AtomicU64,
+    report: Report,
 }
 
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            clock: Clock::default(),
+            wall: Wall::default(),
+            families: Mutex::default(),
+            generation: AtomicU64::new(0),
+            series_max: AtomicU64::new(REGISTRY_SERIES_MAX),
+            report: Report::default(),
+        }
+    }
+}
+
+/// The most series that all families of a registry may have together, unless [`Registry::set_series_max`] says
+/// otherwise: what every label combination would make, buckets included.
+pub const REGISTRY_SERIES_MAX: u64 = 1 << 22;
+
 #[derive(Default)]
-struct Families {
+pub(crate) struct Families {
     /// Sorted by name, so that two scrapes list families in the same order.
-    list: Vec<Arc<dyn Family>>,
-    /// The overflow counts of the open labels in use, by label; a label type in two families is here once.
-    overflows: Vec<(&'static str, &'static AtomicU64)>,
+    pub(crate) list: Vec<Arc<dyn Family>>,
+    /// What the open labels in use refused, by label; a label type in two families is here once.
+    pub(crate) refusals: Vec<(&'static str, &'static Refusals)>,
     collectors: Vec<Box<dyn Collector>>,
     /// The names of the instruments' families, so that a collector cannot expose one again.
     names: HashSet<String>,
@@ -57,6 +83,18 @@ impl Families {
 pub(crate) trait Family: Send + Sync {
     fn head(&self) -> &Head;
     fn encode(&self, page: &mut Page<'_>);
+    /// Adds to the series at an index. Whether the instrument can.
+    fn inc(&self, _index: usize, _by: f64) -> bool {
+        false
+    }
+    /// Sets the series at an index. Whether the instrument can.
+    fn set(&self, _index: usize, _value: f64) -> bool {
+        false
+    }
+    /// Observes in the series at an index. Whether the instrument can.
+    fn observe(&self, _index: usize, _value: f64) -> bool {
+        false
+    }
     /// The family, if a callback computes its values at each scrape.
     fn observed(&self) -> Option<&gauge::Core> {
         None
@@ -68,7 +106,11 @@ pub(crate) struct Head {
     pub(crate) descriptor: Descriptor,
     /// The label values at a dense index.
     pub(crate) values_at: fn(usize) -> Option<Vec<&'static str>>,
-    pub(crate) overflows: Vec<(&'static str, &'static AtomicU64)>,
+    /// The dense index of labels given as text.
+    pub(crate) index_of: fn(&[(&str, &str)]) -> Option<usize>,
+    pub(crate) refusals: Vec<(&'static str, &'static Refusals)>,
+    /// What was counted under labels that did not fit into their budget.
+    pub(crate) overflowed: AtomicU64,
     /// Values that were refused: not a number, infinite, or negative where only growth is possible.
     pub(crate) rejected: AtomicU64,
     /// Exemplars that no format could show.
@@ -76,12 +118,19 @@ pub(crate) struct Head {
     /// After how long an idle series is no longer shown; never if it has no labels.
     pub(crate) expires: Option<Duration>,
     pub(crate) names: Names,
+    /// What short names leave out in front.
+    pub(crate) prefix: String,
 }
 
 impl Head {
     #[cold]
     pub(crate) fn reject(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn overflow(&self) {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 
     #[cold]
@@ -110,8 +159,7 @@ impl Registry {
         now: impl Fn() -> Duration + Send + Sync + 'static,
         unix: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Registry {
-        let inner =
-            Inner { clock: Clock::Given(Arc::new(now)), wall: Wall::new(unix), families: Mutex::default() };
+        let inner = Inner { clock: Clock::Given(Arc::new(now)), wall: Wall::new(unix), ..Inner::default() };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -140,10 +188,54 @@ impl Registry {
         if let Some(collected) = collected {
             collected.encode(&families.names, &mut page);
         }
-        families.write_own(&mut page);
+        self.inner.report.write(&families, &mut page);
         if format == Format::OpenMetrics1 {
             out.extend_from_slice(b"# EOF\n");
         }
+        drop(scrape);
+        let problems = self.inner.report.problems(&families);
+        // A hook may use the registry.
+        drop(families);
+        self.inner.report.tell(problems);
+    }
+
+    /// Calls `hook` with each problem that appeared or went on since the last scrape: label values that were
+    /// refused, values that were rejected, callbacks that failed, unknown names. For the log.
+    ///
+    /// It runs at the end of a scrape, never where something is counted, and once for each subject: thousands of
+    /// refused values a second make one call a scrape.
+    pub fn on_problem(&self, hook: impl Fn(&Problem) + Send + Sync + 'static) {
+        self.inner.report.set_hook(Arc::new(hook));
+    }
+
+    /// How many series all families may have together from now on; what is registered already stays.
+    pub fn set_series_max(&self, max: u64) {
+        self.inner.series_max.store(max, Ordering::Relaxed);
+    }
+
+    /// The catalogue as text, for the start of a program: each family with its labels and the most series it can
+    /// have, the largest first, then the total and the budget.
+    pub fn overview(&self) -> String {
+        overview(&self.describe(), self.inner.series_max.load(Ordering::Relaxed))
+    }
+
+    /// Moves metrics by their short names, given as text; see [`Dynamic`].
+    pub fn dynamic(&self) -> Dynamic {
+        Dynamic::new(self.clone())
+    }
+
+    /// Grows with each registration.
+    pub(crate) fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
+    }
+
+    /// The families as they are now.
+    pub(crate) fn families(&self) -> Vec<Arc<dyn Family>> {
+        self.lock().list.clone()
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.inner.report
     }
 
     /// Lets every callback compute its values. The lock is not held meanwhile: they may use the registry.
@@ -218,59 +310,6 @@ impl Registry {
     }
 }
 
-const OVERFLOWS: Own = Own {
-    name: "tradewatch_sdk_label_overflow_total",
-    help: "Label values that did not fit into the budget of their label.",
-    labels: &["label"],
-};
-const REJECTED: Own = Own {
-    name: "tradewatch_sdk_rejected_values_total",
-    help: "Values refused: not finite, or negative for a counter.",
-    labels: &["metric"],
-};
-const REJECTED_EXEMPLARS: Own = Own {
-    name: "tradewatch_sdk_rejected_exemplars_total",
-    help: "Exemplars refused: more than 128 bytes of labels, or a name that is none.",
-    labels: &["metric"],
-};
-const REFUSED: Own = Own {
-    name: "tradewatch_sdk_refused_series_total",
-    help: "Series that are not counted: the process has used up its cells.",
-    labels: &[],
-};
-const CALLBACKS: Own = Own {
-    name: "tradewatch_sdk_callback_failures_total",
-    help: "Scrapes that left a metric out since its callback did not answer in time, panicked or failed.",
-    labels: &["metric", "reason"],
-};
-
-impl Families {
-    /// What the SDK tells about itself.
-    fn write_own(&self, page: &mut Page<'_>) {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        // Sorted by label; two label types of one name are one series.
-        let same = self.overflows.chunk_by(|a, b| a.0 == b.0);
-        let rows = same.map(|same| ([same[0].0], same.iter().map(|(_, total)| count(total)).sum()));
-        write_own(page, &OVERFLOWS, rows);
-        let heads = || self.list.iter().map(|family| family.head());
-        let rejected = heads().map(|head| ([head.descriptor.name.as_str()], count(&head.rejected)));
-        write_own(page, &REJECTED, rejected.filter(|(_, count)| *count > 0));
-        let exemplars =
-            heads().map(|head| ([head.descriptor.name.as_str()], count(&head.rejected_exemplars)));
-        write_own(page, &REJECTED_EXEMPLARS, exemplars.filter(|(_, count)| *count > 0));
-        let refused = slab::REFUSED.load(Ordering::Relaxed);
-        write_own(page, &REFUSED, (refused > 0).then_some(([], refused)).into_iter());
-        let observed = self.list.iter().filter_map(|family| family.observed());
-        let failures = observed.flat_map(|core| {
-            let name = core.head().descriptor.name.as_str();
-            let observer = core.observer().get();
-            let row = move |(at, reason)| Some(([name, reason], observer?.failures(at)));
-            FAILURES.into_iter().enumerate().filter_map(row)
-        });
-        write_own(page, &CALLBACKS, failures);
-    }
-}
-
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,6 +322,8 @@ impl fmt::Debug for Registry {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spec<'a> {
     pub name: &'a str,
+    /// What the name begins with in all metrics of the struct.
+    pub prefix: Option<&'a str>,
     pub help: &'a str,
     pub unit: Option<&'a str>,
     pub buckets: &'a [f64],
@@ -362,13 +403,22 @@ impl Batch<'_> {
                 }
             }
         }
-        let Families { list, overflows, names, .. } = &mut *families;
+        let own = families.list.iter().chain(&self.families).map(|family| &family.head().descriptor);
+        let max = self.registry.inner.series_max.load(Ordering::Relaxed);
+        let series = own.clone().fold(0u64, |sum, descriptor| sum.saturating_add(descriptor.series_max()));
+        if let (true, Some(family)) = (series > max, self.families.first()) {
+            let name = &family.head().descriptor.name;
+            let all: Vec<Descriptor> = own.cloned().collect();
+            return Err(RegisterError::invalid(name, over_budget(&all, max)));
+        }
+        let Families { list, refusals, names, .. } = &mut *families;
         names.extend(self.families.iter().map(|family| family.head().descriptor.name.clone()));
-        overflows.extend(self.families.iter().flat_map(|family| &family.head().overflows));
-        overflows.sort_by_key(|(label, count)| (*label, std::ptr::from_ref(*count)));
-        overflows.dedup_by_key(|(_, count)| std::ptr::from_ref(*count));
+        refusals.extend(self.families.iter().flat_map(|family| &family.head().refusals));
+        refusals.sort_by_key(|(label, of)| (*label, std::ptr::from_ref(*of)));
+        refusals.dedup_by_key(|(_, of)| std::ptr::from_ref(*of));
         list.extend(self.families);
         list.sort_by(|a, b| a.head().descriptor.name.cmp(&b.head().descriptor.name));
+        self.registry.inner.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }
@@ -390,64 +440,3 @@ fn exposed_names(descriptor: &Descriptor) -> Vec<String> {
     }
     names
 }
-
-/// Why metrics could not be registered. The message names the metric and says what to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegisterError {
-    metric: String,
-    kind: RegisterErrorKind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RegisterErrorKind {
-    Invalid(String),
-    Duplicate { name: String, owner: String },
-}
-
-impl RegisterError {
-    pub(crate) fn invalid(metric: &str, message: String) -> RegisterError {
-        RegisterError { metric: metric.to_owned(), kind: RegisterErrorKind::Invalid(message) }
-    }
-
-    fn duplicate(metric: &str, name: &str, owner: &str) -> RegisterError {
-        let kind = RegisterErrorKind::Duplicate { name: name.to_owned(), owner: owner.to_owned() };
-        RegisterError { metric: metric.to_owned(), kind }
-    }
-
-    /// Whether another family of the registry already exposes a series of this name.
-    pub fn is_duplicate(&self) -> bool {
-        matches!(self.kind, RegisterErrorKind::Duplicate { .. })
-    }
-
-    /// Whether the declaration itself is wrong.
-    pub fn is_invalid(&self) -> bool {
-        matches!(self.kind, RegisterErrorKind::Invalid(_))
-    }
-
-    /// The metric concerned.
-    pub fn metric(&self) -> &str {
-        &self.metric
-    }
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            RegisterErrorKind::Invalid(message) => write!(f, "metric {}: {message}", self.metric),
-            RegisterErrorKind::Duplicate { name, owner } if *owner == self.metric => {
-                write!(
-                    f,
-                    "metric {}: is registered already ({name}); register it once and clone it",
-                    self.metric
-                )
-            }
-            RegisterErrorKind::Duplicate { name, owner } => write!(
-                f,
-                "metric {}: {owner} already exposes {name}; choose another name for one of the two",
-                self.metric
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RegisterError {}

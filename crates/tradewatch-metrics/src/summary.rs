@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -112,8 +113,8 @@ impl<L: LabelSet> Summary<L> {
     /// The summary of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> SummaryHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
-        SummaryHandle { slot: core.slots.slot(labels.index()), core: Keep::Borrowed(core) }
+        let core = &self.bare.core;
+        SummaryHandle { slot: core.slots.slot(labels.index()), core: core.lend() }
     }
 
     /// Exposes every combination of label values known by now, empty until something is observed.
@@ -133,10 +134,7 @@ impl SummaryHandle<'_> {
     /// `tradewatch_sdk_rejected_values_total{metric="…"}`: a summary is of sizes.
     #[inline]
     pub fn observe(&self, value: f64) {
-        if !(value >= 0.0 && value.is_finite()) {
-            return self.core.head.reject();
-        }
-        slab::observe(self.slot, self.core.scale.bucket(value.abs()), value);
+        self.core.observe_in(self.slot, value);
     }
 
     /// Counts a duration, in seconds.
@@ -177,6 +175,16 @@ impl Timed for SummaryHandle<'_> {
     }
 }
 
+impl Core {
+    #[inline(always)]
+    fn observe_in(&self, slot: u32, value: f64) {
+        if !(value >= 0.0 && value.is_finite()) {
+            return self.head.reject();
+        }
+        slab::observe(slot, self.scale.bucket(value.abs()), value);
+    }
+}
+
 impl<L: LabelSet> Clone for Summary<L> {
     fn clone(&self) -> Self {
         Summary { bare: self.bare.clone(), labels: PhantomData }
@@ -197,7 +205,7 @@ impl<L: LabelSet> Instrument for Summary<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let smallest = spec.smallest.unwrap_or(match head.descriptor.unit.as_str() {
             "bytes" => 1.0,
             "usd" => 0.01,
@@ -205,7 +213,7 @@ impl<L: LabelSet> Instrument for Summary<L> {
         });
         if !(smallest > 0.0 && smallest.is_finite()) {
             let message = format!("smallest is {smallest}; write a number above 0, such as 0.000001");
-            batch.fail(crate::registry::RegisterError::invalid(spec.name, message));
+            batch.fail(crate::error::RegisterError::invalid(spec.name, message));
         }
         let slots = SlotTable::new(cardinality, &slab::histogram_layout(BUCKETS)).with_wall(&batch.wall());
         let slot = if L::LEN == 0 { slots.slot(0) } else { slab::SINK };
@@ -221,7 +229,7 @@ impl<L: LabelSet> Instrument for Summary<L> {
         let (scale, encoder) = (Scale::new(smallest), Mutex::new(encoder));
         let core = Arc::new(Core { head, clock: batch.clock(), scale, slots, cardinality, encoder });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Summary { bare: SummaryHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
+        Summary { bare: SummaryHandle { core: Keep::owned(core), slot }, labels: PhantomData }
     }
 }
 
@@ -336,6 +344,11 @@ impl Family for Core {
         &self.head
     }
 
+    fn observe(&self, index: usize, value: f64) -> bool {
+        self.observe_in(self.slots.slot(index), value);
+        true
+    }
+
     fn encode(&self, page: &mut Page<'_>) {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         encoder.refresh(self, page);
@@ -362,6 +375,9 @@ impl Family for Core {
             page.summary(names, &line, quantiles, answers, (series.sum, count), created);
         }
         page.end(family);
+        let counts = lines.overflows().flat_map(|at| &series[at].last.counts);
+        let overflowed = counts.fold(0u64, |sum, count| sum.wrapping_add(*count));
+        self.head.overflowed.store(overflowed, Ordering::Relaxed);
     }
 }
 

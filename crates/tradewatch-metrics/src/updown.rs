@@ -43,8 +43,11 @@ impl<L: LabelSet> UpDownCounter<L> {
     /// The counter of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> UpDownHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
-        UpDownHandle { slot: core.slots.slot(labels.index()), core: Keep::Borrowed(core) }
+        let core = &self.bare.core;
+        if labels.is_overflow() {
+            core.head.overflow();
+        }
+        UpDownHandle { slot: core.slots.slot(labels.index()), core: core.lend() }
     }
 
     /// Exposes every combination of label values known by now, at 0 until it moves.
@@ -108,18 +111,28 @@ impl<L: LabelSet> Instrument for UpDownCounter<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
         let slots = SlotTable::new(cardinality, &[CellKind::Int]);
         let slot = if L::LEN == 0 { slots.slot(0) } else { slab::SINK };
         let core = Arc::new(Core { head, slots, cardinality, lines: Mutex::default() });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        UpDownCounter { bare: UpDownHandle { core: Keep::Owned(core), slot }, labels: PhantomData }
+        UpDownCounter { bare: UpDownHandle { core: Keep::owned(core), slot }, labels: PhantomData }
     }
 }
 
 impl Family for Core {
     fn head(&self) -> &Head {
         &self.head
+    }
+
+    fn inc(&self, index: usize, by: f64) -> bool {
+        // Whole numbers only; the rest is refused as a counter refuses what it cannot take.
+        if by.fract() == 0.0 && by.abs() < 9e15 {
+            slab::add(self.slots.slot(index), by as i64 as u64);
+        } else {
+            self.head.reject();
+        }
+        true
     }
 
     fn encode(&self, page: &mut Page<'_>) {

@@ -11,11 +11,13 @@ use tradewatch_alert::rules::{Group, RuleSpec};
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
+use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
+use crate::inputs::Inputs;
 use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
 use crate::push::Pushes;
@@ -24,12 +26,18 @@ use crate::rules::{self, Around, Message, Runner, Shared};
 use crate::scrape::manager::Manager;
 use crate::scrape::target;
 use crate::telemetry::{Own, StoreFigures};
+use crate::web::alerts;
 use crate::web::web_config::WebConfig;
 
 /// How often target files are looked at.
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked at which metrics rules read that nobody has.
+const INPUTS_EVERY: Duration = Duration::from_secs(60);
+const INPUTS_FIRST: Duration = Duration::from_secs(5);
+/// How often silences are looked at that are about to end.
+const SILENCES_EVERY: Duration = Duration::from_secs(1);
 /// How often the store cuts its log and drops what is past retention.
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 
@@ -70,6 +78,12 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// What people did.
+    pub audit: Audit,
+    /// What rules read and nobody has.
+    pub inputs: Inputs,
+    /// The list of alerts that all pages share.
+    pub pages: alerts::Shared,
     /// Users and TLS.
     pub web: WebConfig,
     /// When it started.
@@ -113,7 +127,8 @@ impl Loaded {
         warnings.extend(routes.warnings().iter().cloned());
         let mut files: Vec<PathBuf> = config.rule_files.clone();
         files.extend(options.rule_files.iter().cloned());
-        let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
+        let (groups, errors, unreadable) =
+            rules::read_files(&files, config.evaluation_interval(), config.rule_query_offset());
         let mut broken = unreadable;
         for error in errors {
             if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }
@@ -186,6 +201,9 @@ impl Monitor {
             pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            audit: Audit::open(options.data_dir.as_deref())?,
+            inputs: Inputs::default(),
+            pages: alerts::Shared::default(),
             options,
             db,
             queries,
@@ -209,8 +227,11 @@ impl Monitor {
         });
         tasks.spawn(runner.run(stop.clone()));
         tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
-        tasks.spawn(monitor.clone().maintain(stop));
+        tasks.spawn(monitor.clone().maintain(stop.clone()));
         monitor.apply(loaded);
+        if let Some(options) = monitor.options.heartbeat.clone() {
+            tasks.spawn(crate::heartbeat::start(monitor.clone(), options, stop)?);
+        }
         Ok(monitor)
     }
 
@@ -233,11 +254,12 @@ impl Monitor {
         self.status.lock().expect("no panic while the status is locked").clone()
     }
 
-    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes.
+    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes. Who asked for it
+    /// stands in the log of what people did.
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
+    pub async fn reload(self: &Arc<Self>, asked_by: Actor) -> Result<(), Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let monitor = self.clone();
         let read = tokio::task::spawn_blocking(move || Loaded::read(&monitor.options)).await;
@@ -248,9 +270,11 @@ impl Monitor {
             [] => Ok(loaded),
             ref errors => Err(Error::config(errors.join("\n"))),
         });
+        let deed = Entry::new(clock::now().as_millis(), asked_by, Action::Reload, "configuration");
         match read {
             Ok(loaded) => {
                 self.apply(loaded);
+                self.note_deed(deed);
                 tracing::info!("configuration reloaded");
                 Ok(())
             }
@@ -259,7 +283,9 @@ impl Monitor {
                 let mut status = self.status.lock().expect("no panic while the status is locked");
                 status.ok = false;
                 status.error = error.to_string();
+                drop(status);
                 self.own.metrics.config_last_reload_successful.set(0.0);
+                self.note_deed(deed.refused(error.to_string()));
                 Err(error)
             }
         }
@@ -307,6 +333,10 @@ impl Monitor {
         let mut dashboards = tokio::time::interval(DASHBOARDS_EVERY);
         let mut sync = tokio::time::interval(self.options.sync_interval.max(Duration::from_millis(10)));
         let mut compact = tokio::time::interval(COMPACT_EVERY);
+        let mut silences = tokio::time::interval(SILENCES_EVERY);
+        // The first look when each target had its first scrape.
+        let first = tokio::time::Instant::now() + INPUTS_FIRST;
+        let mut inputs = tokio::time::interval_at(first, INPUTS_EVERY);
         let mut last_errors = Vec::new();
         let mut synced = true;
         loop {
@@ -331,6 +361,11 @@ impl Monitor {
                     let now = clock::now();
                     let _ = tokio::task::spawn_blocking(move || db.compact(now)).await;
                 }
+                _ = inputs.tick() => {
+                    let monitor = self.clone();
+                    let _ = tokio::task::spawn_blocking(move || monitor.inputs.look(&monitor)).await;
+                }
+                _ = silences.tick() => self.notifier.warn_of_silences(),
                 _ = dashboards.tick() => {
                     if self.dashboards.refresh() {
                         self.hub.tell_pages(Event::Dashboards);

@@ -49,6 +49,8 @@ pub struct Options {
     pub terminal_always: bool,
     /// Whether SIGHUP reloads the configuration instead of ending the process.
     pub reload_on_hangup: bool,
+    /// Where this monitor's beats go: a dead man's switch elsewhere; nowhere without it.
+    pub heartbeat: Option<crate::heartbeat::Options>,
     /// A firing alert is told to outside Alertmanagers again after this time.
     pub resend_delay: Duration,
     /// Wait before the second attempt of a notification; it doubles each time.
@@ -121,6 +123,7 @@ impl Default for Options {
             terminal: None,
             terminal_always: false,
             reload_on_hangup: false,
+            heartbeat: None,
             resend_delay: Duration::from_secs(60),
             notify_retry_min: Duration::from_secs(1),
             notify_retry_max: Duration::from_secs(60),

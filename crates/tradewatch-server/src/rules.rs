@@ -128,7 +128,11 @@ impl Shown {
 }
 
 /// Parses rule files; what is broken is left out and told.
-pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
+pub fn read_files(
+    paths: &[PathBuf],
+    interval: Duration,
+    query_offset: Duration,
+) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
     let (mut groups, mut errors, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let shown = path.display().to_string();
@@ -137,9 +141,8 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
             Ok(text) => {
                 let (file, found) = RuleFile::parse(&shown, &text);
                 errors.extend(found);
-                groups.extend(
-                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
-                );
+                groups
+                    .extend(file.groups.iter().map(|spec| Group::new(&shown, spec, interval, query_offset)));
             }
         }
     }
@@ -331,20 +334,6 @@ impl Runner {
         }
     }
 
-    /// When a group is to be evaluated because `for` ends at `end`: then, or a moment later if a scrape that
-    /// feeds it is due just before.
-    fn end_of_for(&self, id: u64, end: Timestamp) -> Timestamp {
-        let feeding = self.sources.values().filter(|source| source.feeds.contains(&id));
-        let grace = feeding.filter_map(|source| {
-            let grace = SCRAPE_GRACE.min(source.interval / 2);
-            let ahead = end.since(source.last_at).as_millis();
-            let since_scrape = Duration::from_millis((ahead % source.interval.as_millis().max(1)) as u64);
-            // The last scrape itself has come in already.
-            (ahead >= source.interval.as_millis()).then(|| grace.saturating_sub(since_scrape))
-        });
-        end + grace.max().unwrap_or_default()
-    }
-
     /// When the next group has to be evaluated.
     fn next_due(&self) -> Option<Timestamp> {
         self.running.iter().filter(|one| !one.busy).map(due).min()
@@ -388,7 +377,9 @@ impl Runner {
         if let Some(at) = self.running.iter().position(|one| one.id == id) {
             // One that has passed belongs to a rule that cannot be evaluated: its interval is soon enough.
             let ahead = next_end.filter(|end| *end > self.running[at].last);
-            let wake = ahead.map(|end| self.end_of_for(id, end));
+            let feeding = self.sources.values().filter(|source| source.feeds.contains(&id));
+            let wake =
+                ahead.map(|end| end_of_for(end, feeding.map(|source| (source.last_at, source.interval))));
             let one = &mut self.running[at];
             one.busy = false;
             one.wake_at = match (one.wake_at, wake) {
@@ -400,6 +391,7 @@ impl Runner {
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
             metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
+            metrics.rule_group_last_evaluation_timestamp_seconds.at((one.label,)).set(one.last.as_secs_f64());
             metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
             metrics.rule_evaluation_lag_seconds.observe_duration(lag);
             let writes = std::mem::take(&mut one.writes);
@@ -468,6 +460,15 @@ impl Runner {
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
+            // A group that is gone is not a group that is late.
+            let metrics = &self.own.metrics;
+            let gauges = [
+                &metrics.rule_group_last_evaluation_timestamp_seconds,
+                &metrics.rule_group_last_duration_seconds,
+                &metrics.rule_group_rules_current,
+                &metrics.rule_group_interval_seconds,
+            ];
+            gauges.iter().for_each(|gauge| gauge.remove((gone.label,)));
             let group = gone.group.lock().clone();
             let now = clock::now().max(gone.last + Duration::from_millis(1));
             self.tell(group.retire(now, &surroundings));
@@ -480,6 +481,7 @@ impl Runner {
     }
 
     fn add(&mut self, group: Group, budgets: Vec<Option<Budget>>, last: Timestamp, not_before: Timestamp) {
+        let wake_at = group.next_end();
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -502,13 +504,26 @@ impl Runner {
             busy: false,
             fed_since: None,
             fed_at: None,
-            wake_at: None,
+            // After a reload, what the group of before waited for.
+            wake_at,
             last,
             not_before,
             took: Duration::ZERO,
         });
         self.next_id += 1;
     }
+}
+
+/// When a group is to be evaluated because `for` ends at `end`: then, or a moment later if one of the scrapes that feed
+/// it, given by their last time and interval, is due just before.
+fn end_of_for(end: Timestamp, scrapes: impl Iterator<Item = (Timestamp, Duration)>) -> Timestamp {
+    let grace = scrapes.filter_map(|(last_at, interval)| {
+        let (ahead, every) = (end.since(last_at).as_millis(), interval.as_millis().max(1));
+        let since_scrape = Duration::from_millis((ahead % every) as u64);
+        // The last scrape itself has come in already.
+        (ahead >= every).then(|| SCRAPE_GRACE.min(interval / 2).saturating_sub(since_scrape))
+    });
+    end + grace.max().unwrap_or_default()
 }
 
 /// When a group has to be evaluated next: soon after it was fed, at its interval at the latest.
@@ -541,4 +556,28 @@ fn names(selector: &[Matcher], name: &str) -> bool {
 
 fn matches(selector: &[Matcher], labels: &Labels) -> bool {
     selector.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_that_is_about_to_come_in_is_waited_for() {
+        let at = |millis| Timestamp::from_millis(millis);
+        let end = |end, scrapes: &[(i64, u64)]| {
+            let scrapes = scrapes.iter().map(|(last, every)| (at(*last), Duration::from_millis(*every)));
+            end_of_for(at(end), scrapes).as_millis()
+        };
+        assert_eq!(end(5_000, &[]), 5_000);
+        // Due at 5,000 itself, 10 ms before, 60 ms before.
+        assert_eq!(end(5_000, &[(3_000, 1_000)]), 5_050);
+        assert_eq!(end(5_000, &[(3_990, 1_000)]), 5_040);
+        assert_eq!(end(5_000, &[(3_940, 1_000)]), 5_000);
+        // It has come in already.
+        assert_eq!(end(5_000, &[(4_990, 1_000)]), 5_000);
+        // Fast scrapes are waited for half of their interval; the slowest to come decides.
+        assert_eq!(end(5_000, &[(4_980, 20)]), 5_010);
+        assert_eq!(end(5_000, &[(3_990, 1_000), (3_995, 1_000)]), 5_045);
+    }
 }

@@ -18,6 +18,10 @@ open_label!(
     pub struct RuleGroup("rule_group"), budget = 512
 );
 open_label!(
+    /// A rule, by the name of its alert or its series.
+    pub struct RuleName("rule"), budget = 1_024
+);
+open_label!(
     /// A receiver of `alertmanager.yml`.
     pub struct ReceiverName("receiver"), budget = 256
 );
@@ -50,6 +54,18 @@ pub enum DeliveryStatus {
     Retry,
     /// It failed for good.
     Error,
+}
+
+/// What became of a heartbeat.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
+#[label(name = "status")]
+pub enum BeatStatus {
+    /// It arrived.
+    Success,
+    /// It did not.
+    Error,
+    /// It was not sent, since this monitor is sick.
+    Withheld,
 }
 
 /// How samples were pushed.
@@ -148,6 +164,10 @@ pub struct Telemetry {
     pub rule_group_rules_current: Gauge<(RuleGroup,)>,
     /// Upper bound between two evaluations of the group.
     pub rule_group_interval_seconds: Gauge<(RuleGroup,)>,
+    /// Unix time of the last evaluation of the group.
+    pub rule_group_last_evaluation_timestamp_seconds: Gauge<(RuleGroup,)>,
+    /// Metric names that the rule reads and nothing has.
+    pub rule_inputs_missing_current: Gauge<(RuleGroup, RuleName)>,
     /// Time from the commit of a scrape to the end of the evaluation of the groups it feeds.
     #[buckets(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)]
     pub rule_evaluation_lag_seconds: Histogram,
@@ -163,10 +183,17 @@ pub struct Telemetry {
     /// Time from the start of the newest alert of a notification, or its end, to the receiver's answer.
     #[buckets(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)]
     pub notification_latency_seconds: Histogram,
+    /// Time from a notification being due, waits of its route behind it, to the receiver's answer; retries included.
+    #[buckets(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)]
+    pub notification_delivery_seconds: Histogram,
+    /// Alerts refused because too many are held.
+    pub alerts_refused_total: Counter,
     /// Notifications that are not delivered yet.
     pub notifications_queued_current: Gauge,
     /// Time since the oldest undelivered notification was due.
     pub notification_oldest_age_seconds: Gauge,
+    /// Heartbeats to a dead man's switch, by what became of them.
+    pub heartbeats_total: Counter<(BeatStatus,)>,
     /// Series in the head.
     pub tsdb_head_series: Gauge,
     /// Samples stored.

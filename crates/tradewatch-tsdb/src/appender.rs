@@ -1,6 +1,6 @@
 //! Batches of samples: checked one by one, written and made visible as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::db::{Db, Writer};
@@ -26,6 +26,8 @@ pub struct Appender {
     pending: Vec<(u32, Sample)>,
     /// The newest pending sample of each series.
     last: IdMap<usize>,
+    /// Where the pending sample of a series and a time is; known once one has come late.
+    places: Option<HashMap<(u32, i64), usize>>,
     /// The labels of series that had no sample yet: a compaction may drop them before the commit, which
     /// then makes them anew.
     empty: IdMap<Labels>,
@@ -51,6 +53,7 @@ impl Db {
             now: None,
             pending: Vec::new(),
             last: IdMap::default(),
+            places: None,
             empty: IdMap::default(),
             refused: Vec::new(),
         }
@@ -166,9 +169,21 @@ impl Appender {
         sample.start = sample.start.filter(|start| start.as_millis() != 0);
         let outcome = self.check(id, &sample);
         match outcome {
-            Ok(Fit::New) => {
-                self.last.insert(id.0, self.pending.len());
+            Ok(fit @ (Fit::New | Fit::Late)) => {
+                let at = self.pending.len();
+                if fit == Fit::New {
+                    self.last.insert(id.0, at);
+                }
+                let place = (id.0, sample.ts.as_millis());
                 self.pending.push((id.0, sample));
+                match &mut self.places {
+                    Some(places) => drop(places.insert(place, at)),
+                    None if fit == Fit::Late => {
+                        let all = self.pending.iter().enumerate();
+                        self.places = Some(all.map(|(at, (id, s))| ((*id, s.ts.as_millis()), at)).collect());
+                    }
+                    None => {}
+                }
                 Ok(())
             }
             Ok(Fit::Same) => Ok(()),
@@ -188,12 +203,35 @@ impl Appender {
         {
             return Err(Error::new(Kind::TooFarInFuture { ts: sample.ts, now }));
         }
-        match self.last.get(&id.0) {
-            Some(at) => fit(&self.pending[*at].1, sample),
-            None => match self.db.head().check(id.0, sample) {
+        let window = self.db.inner.options.out_of_order_window;
+        let place = self.places.as_ref().and_then(|places| places.get(&(id.0, sample.ts.as_millis())));
+        if let Some(at) = place {
+            return fit(&self.pending[*at].1, sample);
+        }
+        match self.last.get(&id.0).map(|at| &self.pending[*at].1) {
+            Some(last) if sample.ts < last.ts && sample.ts >= last.ts - window => {
+                self.check_late(id.0, sample)
+            }
+            Some(last) => fit(last, sample),
+            None => match self.db.head().check(id.0, sample, window) {
                 Err(error) if error.is_unknown_series() && self.empty.contains_key(&id.0) => Ok(Fit::New),
                 outcome => outcome,
             },
+        }
+    }
+
+    /// Whether a sample fits that is older than another one of the batch.
+    fn check_late(&self, id: u32, sample: &Sample) -> Result<Fit, Error> {
+        let is_pending = |(other, pending): &&(u32, Sample)| *other == id && pending.ts == sample.ts;
+        if self.places.is_none()
+            && let Some((_, pending)) = self.pending.iter().find(is_pending)
+        {
+            return fit(pending, sample);
+        }
+        match self.db.head().check(id, sample, self.db.inner.options.out_of_order_window) {
+            Ok(Fit::New) => Ok(Fit::Late),
+            Err(error) if error.is_unknown_series() && self.empty.contains_key(&id) => Ok(Fit::Late),
+            outcome => outcome,
         }
     }
 
@@ -223,9 +261,10 @@ impl Appender {
         let mut pending = self.renewed();
         // Only another appender that was faster can have changed what fits.
         let mut refused = 0;
+        let window = db.inner.options.out_of_order_window;
         let head = db.head();
-        pending.retain(|(id, sample)| match head.check(*id, sample) {
-            Ok(fit) => fit == Fit::New,
+        pending.retain(|(id, sample)| match head.check(*id, sample, window) {
+            Ok(fit) => fit != Fit::Same,
             Err(error) => {
                 db.inner.refused.count(&error);
                 refused += 1;

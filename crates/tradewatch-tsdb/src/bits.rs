@@ -10,19 +10,26 @@ pub struct BitWriter {
 
 impl BitWriter {
     /// Appends the lowest `count` bits of `value`.
+    #[inline]
     pub fn push(&mut self, value: u64, count: u32) {
         let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
+        if self.free > 0 && left > 0 {
             let take = left.min(self.free);
             let part = (value >> (left - take)) & ((1u64 << take) - 1);
             self.free -= take;
-            let last = self.bytes.last_mut().expect("just pushed");
+            let last = self.bytes.last_mut().expect("it has free bits");
             *last |= (part as u8) << self.free;
             left -= take;
+        }
+        if left > 0 {
+            let count = left.div_ceil(8);
+            let bytes = (value << (64 - left)).to_be_bytes();
+            if self.bytes.len() + count as usize > self.bytes.capacity() {
+                // In small steps: there is one of these for each series, and what is in reserve is lost.
+                self.bytes.reserve_exact((self.bytes.len() / 4).max(24));
+            }
+            self.bytes.extend_from_slice(&bytes[..count as usize]);
+            self.free = count * 8 - left;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::histogram_codec;
 use crate::read::Columns;
 use crate::{Histogram, Sample, Timestamp, Value};
 
-/// A chunk is closed at this many samples: a query decodes whole chunks, memory pays per chunk.
+/// A chunk is usually closed at this many samples: a query decodes whole chunks, memory pays per chunk.
 pub const CHUNK_SAMPLES_MAX: u32 = 360;
 /// A chunk of histograms is closed at this many bytes.
 pub const CHUNK_BYTES_MAX: usize = 16 * 1024;
@@ -163,9 +163,9 @@ impl OpenChunk {
         OpenChunk { first: sample.ts, last: sample.ts, count: 1, start: sample.start, delta: 0, body }
     }
 
-    /// Appends a newer sample; `false` if it belongs into a new chunk.
-    pub fn push(&mut self, sample: &Sample) -> bool {
-        if self.count >= CHUNK_SAMPLES_MAX || sample.start != self.start {
+    /// Appends a newer sample; `false` if it belongs into a new chunk, which it does behind `samples_max`.
+    pub fn push(&mut self, sample: &Sample, samples_max: u32) -> bool {
+        if self.count >= samples_max || sample.start != self.start {
             return false;
         }
         let delta = sample.ts.as_millis().wrapping_sub(self.last.as_millis());
@@ -390,7 +390,7 @@ mod tests {
         let mut open: Option<OpenChunk> = None;
         for sample in samples {
             if let Some(chunk) = &mut open
-                && chunk.push(sample)
+                && chunk.push(sample, CHUNK_SAMPLES_MAX)
             {
                 continue;
             }

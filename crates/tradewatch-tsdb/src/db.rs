@@ -1,6 +1,6 @@
 //! The store behind its interface: open, query, and what both sides share.
 //!
-//! Locks, always taken in this order: `checkpoint` or `sync`, then `writer`, then `head`. A commit writes its record
+//! Locks, always taken in this order: `maintenance`, `checkpoint` or `sync`, then `writer`, then `head`. A commit writes its record
 //! under `writer` and holds `head` only to push the samples; a query holds `head` only to collect chunks
 //! (a reference each, and a copy of the open one), and decodes them without a lock.
 
@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use crate::chunk::CHUNK_SAMPLES_MAX;
 use crate::dir::Dir;
 use crate::error::Error;
 use crate::head::{Head, Replayer};
@@ -27,10 +28,19 @@ pub struct Options {
     pub series_max: usize,
     /// How far a sample may lie ahead of `now`, where the appender was given one.
     pub future_max: Duration,
-    /// Samples older than this are dropped by [`Db::compact`].
+    /// How far a sample may lie behind the newest of all and still be taken where its series has a newer one.
+    pub out_of_order_window: Duration,
+    /// Samples older than this are dropped by [`Db::compact`], block by block.
     pub retention: Duration,
     /// Beyond this many bytes of packed samples, [`Db::compact`] drops the oldest.
     pub retention_bytes: Option<u64>,
+    /// A chunk is closed at this many samples.
+    pub chunk_samples_max: u32,
+    /// [`Db::compact`] moves closed chunks from memory into a block once they take this many bytes.
+    pub head_bytes_max: u64,
+    /// It does so after this time in any case, and merges the blocks of so long a time into one; later those of
+    /// twelve times as long.
+    pub block_span: Duration,
     /// A segment of the log is closed at this length.
     pub segment_bytes_max: u64,
     /// [`Db::compact`] writes a checkpoint once the segments take this much.
@@ -42,8 +52,12 @@ impl Default for Options {
         Options {
             series_max: 2_000_000,
             future_max: Duration::from_secs(600),
+            out_of_order_window: Duration::ZERO,
             retention: Duration::from_secs(30 * 24 * 3600),
             retention_bytes: None,
+            chunk_samples_max: CHUNK_SAMPLES_MAX,
+            head_bytes_max: 32 * 1024 * 1024,
+            block_span: Duration::from_secs(2 * 3600),
             segment_bytes_max: 64 * 1024 * 1024,
             checkpoint_bytes: 256 * 1024 * 1024,
         }
@@ -76,6 +90,8 @@ pub struct Db {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub options: Options,
+    /// Held while blocks are merged, removed or linked, and while samples in them are deleted.
+    pub maintenance: Mutex<()>,
     /// Held while a checkpoint is written.
     pub checkpoint: Mutex<()>,
     /// Held while files are synced, so that a sync which finds nothing to do has not overtaken another.
@@ -96,6 +112,10 @@ pub(crate) struct Writer {
     pub is_closed: bool,
     /// Damage was found, or much was dropped: the next compaction writes a checkpoint.
     pub wants_checkpoint: bool,
+    /// Blocks of failed checkpoints: the next checkpoint must find them gone.
+    pub orphans: Vec<u64>,
+    /// When closed chunks last went into a block.
+    pub flushed_at: Option<Timestamp>,
     pub damage: u64,
     pub checkpoints: u64,
     pub failed_checkpoints: u64,
@@ -109,7 +129,8 @@ impl Db {
 
     /// A store without a disk, with bounds of its own.
     pub fn in_memory_with(options: Options) -> Db {
-        Db::new(options, Writer::default(), Head::default())
+        let head = Head { chunk_samples: options.chunk_samples_max, ..Head::default() };
+        Db::new(options, Writer::default(), head)
     }
 
     /// Opens the store in `dir`, which is locked until [`Db::close`] or the last clone is gone.
@@ -138,13 +159,16 @@ impl Db {
     /// ```
     pub fn open(dir: Arc<dyn Dir>, options: Options) -> Result<(Db, Recovery), Error> {
         let mut replayer = Replayer::default();
-        let (wal, scanned) = Wal::open(dir.clone(), |payload| replayer.apply(payload))?;
+        replayer.head.chunk_samples = options.chunk_samples_max;
+        let (wal, scanned) = Wal::open(dir.clone(), &mut replayer)?;
+        replayer.end();
         let (without_series, misfits) = (replayer.without_series, replayer.misfits);
+        let orphans = std::mem::take(&mut replayer.orphans);
         let head = replayer.finish();
         let recovery = Recovery {
             records: scanned.records,
             series: head.series.len(),
-            samples: head.samples,
+            samples: head.samples + head.blocks.samples(),
             damage: scanned.damage,
             samples_without_series: without_series,
             samples_out_of_order: misfits,
@@ -154,6 +178,7 @@ impl Db {
             dir: Some(dir),
             wants_checkpoint: recovery.damage.iter().any(|damage| !damage.is_torn_tail),
             damage: recovery.damage.len() as u64,
+            orphans,
             ..Writer::default()
         };
         Ok((Db::new(options, writer, head), recovery))
@@ -163,6 +188,7 @@ impl Db {
         Db {
             inner: Arc::new(Inner {
                 options,
+                maintenance: Mutex::default(),
                 checkpoint: Mutex::default(),
                 sync: Mutex::default(),
                 writer: Mutex::new(writer),
@@ -179,8 +205,12 @@ impl Db {
     pub fn series(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> Vec<Labels> {
         let head = self.head();
         let ids = head.postings.select(matchers);
-        let live = ids.iter().map(|id| &head.series[id]).filter(|series| series.overlaps(start, end));
-        let mut found: Vec<Labels> = live.map(|series| series.labels.clone()).collect();
+        let is_live = |id: &u32| {
+            let series = &head.series[id];
+            series.overlaps(start, end) || series.has_blocks && head.blocks.overlap(*id, start, end)
+        };
+        let live = ids.iter().filter(|id| is_live(id));
+        let mut found: Vec<Labels> = live.map(|id| head.series[id].labels.clone()).collect();
         drop(head);
         found.sort();
         found

@@ -2,9 +2,10 @@
 //!
 //! [`FsDir`] is the real one, [`MemDir`](crate::MemDir) the one that fails on demand.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ pub(crate) const LOCK_FILE: &str = "lock";
 pub trait Dir: Debug + Send + Sync {
     /// Where it is, for messages.
     fn place(&self) -> String;
+    /// Where it is in the file system, if it is there.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
     /// The names of its files, in any order.
     fn list(&self) -> io::Result<Vec<String>>;
     /// A new, empty file; one of the same name is emptied.
@@ -27,6 +32,14 @@ pub trait Dir: Debug + Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DirFile>>;
     /// Gives a file another name, in place of a file that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file that does not change any more the same name in `target` too, without copying it.
+    ///
+    /// # Errors
+    /// `Unsupported` where that cannot be done: then it has to be copied.
+    fn link(&self, name: &str, target: &dyn Dir) -> io::Result<()> {
+        let _ = (name, target);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable.
@@ -47,10 +60,36 @@ pub trait DirFile: Debug + Send + Sync {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`; after an error any part of it may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// All of its bytes, for a file that is not written any more.
+    fn map(&self) -> io::Result<Mapped>;
     /// Cuts it to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes its bytes durable. After an error nothing written since the last success can be relied on.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// The bytes of a file, shared.
+#[derive(Clone)]
+pub struct Mapped(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Mapped {
+    /// From anything that owns bytes.
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Mapped {
+        Mapped(Arc::new(bytes))
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapped({} bytes)", self.len())
+    }
 }
 
 /// The outcome of [`Dir::lock`].
@@ -90,6 +129,10 @@ impl Dir for FsDir {
         self.path.display().to_string()
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -114,6 +157,11 @@ impl Dir for FsDir {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn link(&self, name: &str, target: &dyn Dir) -> io::Result<()> {
+        let target = target.path().ok_or(io::ErrorKind::Unsupported)?;
+        std::fs::hard_link(self.path.join(name), target.join(name))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -170,6 +218,14 @@ impl DirFile for FsFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn map(&self) -> io::Result<Mapped> {
+        // SAFETY: the file is complete and never written again; the directory is locked, so that no other store
+        // cuts it, and removing it leaves the mapped pages alone.
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::Mmap::map(&self.0) }?;
+        Ok(Mapped::new(map))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     ReadOnly { reason: String },
     TooLarge { reason: String },
     Locked { place: String, holder: String },
+    NotEmpty { place: String },
     NewerFormat { file: String, found: u32, known: u32 },
     Closed,
     Io { what: String },
@@ -94,6 +95,11 @@ impl Error {
         matches!(self.kind, Kind::Locked { .. })
     }
 
+    /// There is a store already where one was to be put.
+    pub fn is_not_empty(&self) -> bool {
+        matches!(self.kind, Kind::NotEmpty { .. })
+    }
+
     /// The files were written by a newer tradewatch.
     pub fn is_newer_format(&self) -> bool {
         matches!(self.kind, Kind::NewerFormat { .. })
@@ -125,6 +131,9 @@ impl fmt::Display for Error {
             Kind::TooLarge { reason } => f.write_str(reason),
             Kind::Locked { place, holder } => {
                 write!(f, "data directory {place} is in use by {holder}; stop it or choose another directory")
+            }
+            Kind::NotEmpty { place } => {
+                write!(f, "{place} holds a store already; restore into an empty directory")
             }
             Kind::NewerFormat { file, found, known } => write!(
                 f,

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::chunk::{Chunk, OpenChunk};
+use crate::block::Block;
+use crate::blocks::{self, Blocks};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk};
+use crate::dir::Dir;
 use crate::error::{Error, Kind};
+use crate::log::Damage;
 use crate::postings::Postings;
-use crate::record::Entry;
-use crate::{Labels, Metadata, Sample, Timestamp};
+use crate::record::{Entry, Floats};
+use crate::{Labels, Metadata, Sample, Timestamp, Value};
 
 /// A map by series id, with a hash that costs one multiplication.
 pub type IdMap<V> = HashMap<u32, V, BuildHasherDefault<IdHasher>>;
@@ -33,8 +38,13 @@ impl Hasher for IdHasher {
 }
 
 /// Everything the store knows, without a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Head {
+    pub blocks: Blocks,
+    /// The newest time of any sample.
+    pub max_time: i64,
+    /// A chunk is closed at so many samples.
+    pub chunk_samples: u32,
     pub series: IdMap<MemSeries>,
     pub by_labels: HashMap<Labels, u32>,
     pub postings: Postings,
@@ -52,11 +62,18 @@ pub struct Head {
 #[derive(Debug)]
 pub struct MemSeries {
     pub labels: Labels,
-    /// Closed chunks, ascending, without overlap.
+    /// Closed chunks that are in no block yet, ascending, without overlap.
     pub chunks: Vec<Arc<Chunk>>,
     pub open: Option<Box<OpenChunk>>,
+    /// Samples that came after newer ones, ascending.
+    #[allow(clippy::box_collection)] // A pointer in each of many series that hardly ever have one.
+    pub late: Option<Box<Vec<Sample>>>,
+    /// The newest time that it ever had.
+    pub last: i64,
     /// Whether the log says what the id stands for.
     pub is_logged: bool,
+    /// Whether a block has samples of it.
+    pub has_blocks: bool,
     /// Whether it was empty at the last compaction: if it still is at the next, it goes.
     is_idle: bool,
 }
@@ -66,7 +83,9 @@ pub struct MemSeries {
 pub enum Fit {
     /// Newer than everything: it is to be kept.
     New,
-    /// The newest sample once more: nothing to do.
+    /// Older than the newest, at a time that has none yet.
+    Late,
+    /// The same sample once more: nothing to do.
     Same,
 }
 
@@ -85,31 +104,55 @@ pub fn fit(last: &Sample, sample: &Sample) -> Result<Fit, Error> {
 
 impl MemSeries {
     fn new(labels: Labels) -> MemSeries {
-        MemSeries { labels, chunks: Vec::new(), open: None, is_logged: false, is_idle: false }
+        MemSeries {
+            labels,
+            chunks: Vec::new(),
+            open: None,
+            late: None,
+            last: i64::MIN,
+            is_logged: false,
+            has_blocks: false,
+            is_idle: false,
+        }
     }
 
-    /// The time of its first and last sample.
+    /// The time of the first and last sample in memory.
     pub fn range(&self) -> Option<(Timestamp, Timestamp)> {
-        let open = self.open.as_ref();
-        let first = self.chunks.first().map(|c| c.first).or(open.map(|o| o.first()))?;
-        let last = open.map(|o| o.last()).or(self.chunks.last().map(|c| c.last))?;
-        Some((first, last))
+        let open = self.open.as_ref().map(|open| (open.first(), open.last()));
+        let closed = self.chunks.first().zip(self.chunks.last()).map(|(a, b)| (a.first, b.last));
+        let late = self.late.as_ref().and_then(|late| Some((late.first()?.ts, late.last()?.ts)));
+        let ranges = [closed, open, late].into_iter().flatten();
+        ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// Whether no sample is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.open.is_none() && self.late.is_none()
     }
 
     pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
         self.range().is_some_and(|(first, last)| first <= end && last >= start)
     }
 
-    fn last_sample(&self) -> Option<Sample> {
-        if let Some(open) = &self.open {
-            return Some(open.last_sample());
+    /// The newest sample in memory from `start` to `end`.
+    pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
+        let usual = self.newest_in_order(start, end);
+        let late = self.late_in(start, end).last();
+        match late.filter(|late| usual.as_ref().is_none_or(|usual| usual.ts < late.ts)) {
+            Some(late) => Some(late.clone()),
+            None => usual,
         }
-        let chunk = self.chunks.last()?;
-        chunk.packed().newest(chunk.last, chunk.last)
     }
 
-    /// The newest sample from `start` to `end`.
-    pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
+    /// The late samples from `start` to `end`.
+    pub fn late_in(&self, start: Timestamp, end: Timestamp) -> &[Sample] {
+        let Some(late) = &self.late else { return &[] };
+        let from = late.partition_point(|sample| sample.ts < start);
+        let to = late.partition_point(|sample| sample.ts <= end);
+        late.get(from..to).unwrap_or_default()
+    }
+
+    fn newest_in_order(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
         if let Some(open) = self.open.as_ref().filter(|open| open.first() <= end) {
             return match open.last() <= end {
                 true => (open.last() >= start).then(|| open.last_sample()),
@@ -140,6 +183,26 @@ impl MemSeries {
             + self.labels.encoded_len()
             + self.chunks.capacity() * size_of::<Arc<Chunk>>()
             + self.open.as_ref().map_or(0, |open| open.memory_bytes())
+            + self.late.as_ref().map_or(0, |late| late.capacity() * size_of::<Sample>())
+    }
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head {
+            blocks: Blocks { next: 1, ..Blocks::default() },
+            max_time: i64::MIN,
+            chunk_samples: CHUNK_SAMPLES_MAX,
+            series: IdMap::default(),
+            by_labels: HashMap::new(),
+            postings: Postings::default(),
+            metadata: BTreeMap::new(),
+            unlogged_families: BTreeSet::new(),
+            next_id: 0,
+            chunks: 0,
+            chunk_bytes: 0,
+            samples: 0,
+        }
     }
 }
 
@@ -155,23 +218,57 @@ impl Head {
         Some(id)
     }
 
-    /// Whether `sample` fits behind the last one of its series.
-    pub fn check(&self, id: u32, sample: &Sample) -> Result<Fit, Error> {
+    /// What `sample` would be to its series; late samples fit if they are within `window` of the newest of all.
+    pub fn check(&self, id: u32, sample: &Sample, window: Duration) -> Result<Fit, Error> {
         let series = self.series.get(&id).ok_or_else(|| Error::new(Kind::UnknownSeries { id }))?;
-        match series.range() {
-            None => Ok(Fit::New),
-            Some((_, last)) if sample.ts > last => Ok(Fit::New),
-            Some(_) => series.last_sample().map_or(Ok(Fit::New), |last| fit(&last, sample)),
+        let ts = sample.ts.as_millis();
+        if ts > series.last {
+            return Ok(Fit::New);
+        }
+        let is_within = || !window.is_zero() && sample.ts >= Timestamp::from_millis(self.max_time) - window;
+        if ts < series.last && !is_within() {
+            let last = Timestamp::from_millis(series.last);
+            return Err(Error::new(Kind::OutOfOrder { ts: sample.ts, last }));
+        }
+        match self.newest(id, sample.ts, sample.ts) {
+            None => Ok(Fit::Late),
+            Some(known) if known.value.same_bits(&sample.value) => Ok(Fit::Same),
+            Some(_) => Err(Error::new(Kind::Duplicate { ts: sample.ts })),
+        }
+    }
+
+    /// The newest sample of a series from `start` to `end`, wherever it is.
+    pub fn newest(&self, id: u32, start: Timestamp, end: Timestamp) -> Option<Sample> {
+        let series = self.series.get(&id)?;
+        let in_memory = series.newest(start, end);
+        // Blocks are nearly always older than what is in memory.
+        let from = in_memory.as_ref().map_or(start, |sample| sample.ts + Duration::from_millis(1));
+        let has_newer = series.has_blocks && from <= end && self.blocks.overlap(id, from, end);
+        match has_newer {
+            true => self.blocks.read(id, from, end).pop().or(in_memory),
+            false => in_memory,
         }
     }
 
     /// Adds a checked sample.
     pub fn push(&mut self, id: u32, sample: &Sample) {
         let Some(series) = self.series.get_mut(&id) else { return };
-        self.samples += 1;
         series.is_idle = false;
+        let ts = sample.ts.as_millis();
+        self.max_time = self.max_time.max(ts);
+        if ts <= series.last {
+            let late = series.late.get_or_insert_default();
+            let at = late.partition_point(|known| known.ts < sample.ts);
+            if late.get(at).is_none_or(|known| known.ts != sample.ts) {
+                late.insert(at, sample.clone());
+                self.samples += 1;
+            }
+            return;
+        }
+        self.samples += 1;
+        series.last = ts;
         if let Some(open) = &mut series.open {
-            if open.push(sample) {
+            if open.push(sample, self.chunk_samples) {
                 return;
             }
             let chunk = open.seal();
@@ -189,6 +286,14 @@ impl Head {
             return 0;
         }
         let before = self.samples;
+        let last = series.last;
+        if let Some(late) = &mut series.late {
+            let count = late.len();
+            late.retain(|sample| sample.ts < start || sample.ts > end);
+            self.samples -= (count - late.len()) as u64;
+            series.late.take_if(|late| late.is_empty());
+        }
+        series.last = i64::MIN;
         let old = series.snapshot(Timestamp::MIN, Timestamp::MAX);
         let closed = series.chunks.len();
         self.chunks -= closed;
@@ -210,6 +315,9 @@ impl Head {
                 self.close_open(id);
             }
         }
+        if let Some(series) = self.series.get_mut(&id) {
+            series.last = last;
+        }
         before - self.samples
     }
 
@@ -217,9 +325,11 @@ impl Head {
     pub fn push_chunk(&mut self, id: u32, chunk: Arc<Chunk>) -> bool {
         self.close_open(id);
         let Some(series) = self.series.get_mut(&id) else { return false };
-        if series.range().is_some_and(|(_, last)| last >= chunk.first) {
+        if series.last >= chunk.first.as_millis() {
             return false;
         }
+        series.last = chunk.last.as_millis();
+        self.max_time = self.max_time.max(series.last);
         self.samples += u64::from(chunk.count);
         self.chunks += 1;
         self.chunk_bytes += chunk.memory_bytes();
@@ -227,7 +337,8 @@ impl Head {
         true
     }
 
-    fn close_open(&mut self, id: u32) {
+    /// Closes the chunk that a series is writing.
+    pub fn close_open(&mut self, id: u32) {
         let Some(series) = self.series.get_mut(&id) else { return };
         if let Some(open) = series.open.take() {
             let chunk = open.seal();
@@ -248,6 +359,12 @@ impl Head {
             self.chunk_bytes -= taken[from..].iter().map(|chunk| chunk.memory_bytes()).sum::<usize>();
             if let Some(open) = series.open.take_if(|open| open.last() < cutoff) {
                 taken.push(Arc::new(open.seal()));
+            }
+            if let Some(late) = &mut series.late {
+                let before = late.len();
+                late.retain(|sample| sample.ts >= cutoff);
+                self.samples -= (before - late.len()) as u64;
+                series.late.take_if(|late| late.is_empty());
             }
             self.samples -= taken[from..].iter().map(|chunk| u64::from(chunk.count)).sum::<u64>();
         }
@@ -271,11 +388,23 @@ impl Head {
         None
     }
 
+    /// Finds out anew which series are in blocks, after some of them have gone.
+    pub fn refresh_blocks(&mut self) {
+        self.series.values_mut().for_each(|series| series.has_blocks = false);
+        for block in &self.blocks.live {
+            for id in block.ids() {
+                if let Some(series) = self.series.get_mut(&id) {
+                    series.has_blocks = true;
+                }
+            }
+        }
+    }
+
     /// Removes the series that are empty now and were at the last call; returns how many.
     pub fn drop_idle(&mut self) -> usize {
         let mut gone: Vec<(u32, Labels)> = Vec::new();
         for (id, series) in &mut self.series {
-            let is_empty = series.chunks.is_empty() && series.open.is_none();
+            let is_empty = series.is_empty() && !series.has_blocks;
             if is_empty && series.is_idle {
                 gone.push((*id, series.labels.clone()));
             }
@@ -291,13 +420,29 @@ impl Head {
     }
 }
 
+/// As many samples are gathered before they are applied: 12 bytes each.
+const GATHERED_MAX: usize = 4_000_000;
+/// As many different lists of series among them: targets.
+const GROUPS_MAX: usize = 64;
+/// Late samples of the log were within the window when they were committed.
+const ANY_WINDOW: Duration = Duration::MAX;
+
 /// Puts the entries of the log back, oldest first.
 #[derive(Debug, Default)]
 pub struct Replayer {
     pub head: Head,
+    /// The blocks that the checkpoint knows of and that nothing has taken since.
+    expected_blocks: BTreeSet<u64>,
+    /// Blocks on disk that count for nothing: those whose checkpoint never came to be, and those that others replace.
+    pub orphans: Vec<u64>,
+    pub dead_blocks: Vec<u64>,
+    unreadable_blocks: Vec<u64>,
     /// Ids of series that were dropped and made anew while the log still held the old ones.
     aliases: IdMap<u32>,
     pub samples: u64,
+    /// Floats that are not applied yet, by their list of series; no two lists share one.
+    gathered: Vec<Vec<Floats>>,
+    gathered_samples: usize,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
     /// Samples that do not fit behind those before them.
@@ -305,28 +450,126 @@ pub struct Replayer {
 }
 
 impl Replayer {
+    /// Opens the blocks among the files `names`, before the log is applied; returns what is damaged.
+    pub fn open_blocks(
+        &mut self,
+        dir: &dyn Dir,
+        names: &[String],
+        checkpoint: u64,
+        oldest_segment: u64,
+    ) -> Result<Vec<Damage>, Error> {
+        let found = blocks::find(dir, names, checkpoint, oldest_segment)?;
+        self.unreadable_blocks = found.unreadable.iter().map(|(number, _)| *number).collect();
+        let mut damage: Vec<Damage> = found.unreadable.into_iter().map(|(_, damage)| damage).collect();
+        damage.extend(found.live.iter().flat_map(Block::damage));
+        self.head.blocks.next = found.newest + 1;
+        self.head.blocks.live = found.live.into_iter().map(Arc::new).collect();
+        (self.orphans, self.dead_blocks) = (found.orphans, found.dead);
+        Ok(damage)
+    }
+
+    /// Blocks that are only there since their files could not be removed.
+    fn forget_blocks(&mut self, is_gone: impl Fn(&Block) -> bool) {
+        let gone = self.head.blocks.live.iter().filter(|block| is_gone(block)).map(|block| block.number());
+        let gone: Vec<u64> = gone.collect();
+        self.head.blocks.replace(&gone, None);
+        self.dead_blocks.extend(gone);
+    }
+
+    /// The log is at its end.
+    pub fn end(&mut self) {
+        self.apply_gathered();
+    }
+
+    /// The blocks that should be there and are not.
+    pub fn missing_blocks(&self) -> Vec<u64> {
+        let is_there = |number: &&u64| {
+            let live = &self.head.blocks.live;
+            self.dead_blocks.contains(number)
+                || self.unreadable_blocks.contains(number)
+                || live.iter().any(|b| b.number() == **number || b.replaces.contains(number))
+        };
+        self.expected_blocks.iter().filter(|number| !is_there(number)).copied().collect()
+    }
+
     /// Applies one record; `false` if it is not well-formed, and then nothing of it is kept.
     pub fn apply(&mut self, payload: &[u8]) -> bool {
         let Some(entries) = crate::record::decode(payload) else { return false };
-        entries.into_iter().for_each(|entry| self.apply_entry(entry));
+        for entry in entries {
+            match entry {
+                Entry::Floats(floats) => self.gather(floats),
+                // A series that is known already keeps its chunks apart from what came before.
+                Entry::Series { ref labels, .. } if !self.head.by_labels.contains_key(labels) => {
+                    self.apply_entry(entry);
+                }
+                _ => {
+                    self.apply_gathered();
+                    self.apply_entry(entry);
+                }
+            }
+        }
         true
+    }
+
+    /// Keeps floats until there are many: a series is then looked up once for all of them, and stays in the cache.
+    fn gather(&mut self, floats: Floats) {
+        let range = |ids: &[u32]| (ids.iter().min().copied(), ids.iter().max().copied());
+        let (min, max) = range(&floats.ids);
+        let is_disjoint = |group: &Vec<Floats>| {
+            let other = range(&group[0].ids);
+            other.1 < min || other.0 > max
+        };
+        let group = self.gathered.iter().position(|group| group[0].ids == floats.ids);
+        // The samples of a series must come in the order of the log.
+        let is_apart = match group {
+            Some(_) => true,
+            None => self.gathered.len() < GROUPS_MAX && self.gathered.iter().all(is_disjoint),
+        };
+        self.gathered_samples += floats.ids.len();
+        match group {
+            Some(at) => self.gathered[at].push(floats),
+            None if is_apart => self.gathered.push(vec![floats]),
+            None => {
+                self.apply_gathered();
+                self.gathered_samples = floats.ids.len();
+                self.gathered.push(vec![floats]);
+            }
+        }
+        if self.gathered_samples >= GATHERED_MAX {
+            self.apply_gathered();
+        }
+    }
+
+    fn apply_gathered(&mut self) {
+        self.gathered_samples = 0;
+        for group in std::mem::take(&mut self.gathered) {
+            for (at, id) in group[0].ids.iter().enumerate() {
+                let id = self.resolve(*id);
+                for floats in &group {
+                    let value = Value::Float(floats.values[at]);
+                    self.apply_sample(id, &Sample { ts: floats.ts, value, start: floats.start });
+                }
+            }
+        }
+    }
+
+    fn apply_sample(&mut self, id: u32, sample: &Sample) {
+        match self.head.check(id, sample, ANY_WINDOW) {
+            Ok(Fit::New | Fit::Late) => {
+                self.head.push(id, sample);
+                self.samples += 1;
+            }
+            Ok(Fit::Same) => {}
+            Err(error) if error.is_unknown_series() => self.miss(id, 1),
+            Err(_) => self.misfits += 1,
+        }
     }
 
     fn apply_entry(&mut self, entry: Entry) {
         match entry {
             Entry::Series { id, labels } => self.define(id, labels),
-            Entry::Sample { id, sample } => {
-                let id = self.resolve(id);
-                match self.head.check(id, &sample) {
-                    Ok(Fit::New) => {
-                        self.head.push(id, &sample);
-                        self.samples += 1;
-                    }
-                    Ok(Fit::Same) => {}
-                    Err(error) if error.is_unknown_series() => self.miss(id, 1),
-                    Err(_) => self.misfits += 1,
-                }
-            }
+            Entry::Sample { id, sample } => self.apply_sample(self.resolve(id), &sample),
+            Entry::Floats(floats) => self.gather(floats),
             Entry::Metadata { family, metadata } => {
                 self.head.metadata.insert(family, metadata);
             }
@@ -342,6 +585,25 @@ impl Replayer {
                 } else {
                     self.misfits += count;
                 }
+            }
+            Entry::Tombstone { id, tombstone } => {
+                let id = self.resolve(id);
+                if self.head.blocks.live.iter().any(|block| block.number() == tombstone.block) {
+                    self.head.blocks.tombstones.entry(id).or_default().push(tombstone);
+                }
+            }
+            Entry::BlocksGone { numbers } => {
+                self.expected_blocks.retain(|number| !numbers.contains(number));
+                self.forget_blocks(|block| numbers.contains(&block.number()));
+            }
+            Entry::Blocks { next, numbers } => {
+                self.head.blocks.next = self.head.blocks.next.max(next);
+                // One that was merged meanwhile is not in the list, but what it replaces is.
+                let is_known = |block: &Block| {
+                    numbers.contains(&block.number()) || block.replaces.iter().any(|n| numbers.contains(n))
+                };
+                self.forget_blocks(|block| block.number() < next && !is_known(block));
+                self.expected_blocks = numbers.into_iter().collect();
             }
             Entry::CheckpointEnd { next_id } => self.head.next_id = self.head.next_id.max(next_id),
         }
@@ -372,8 +634,39 @@ impl Replayer {
         self.aliases.get(&id).copied().unwrap_or(id)
     }
 
+    /// Makes known what the blocks hold: series that the log does not define, and where each series ends.
+    fn add_blocks(&mut self) {
+        let mut blocks = std::mem::take(&mut self.head.blocks.live);
+        for block in &mut blocks {
+            let block = Arc::get_mut(block).expect("nobody else has it yet");
+            self.head.max_time = self.head.max_time.max(block.footer.max);
+            for at in 0..block.series_count() {
+                let own = block.id_at(at);
+                let mut id = self.resolve(own);
+                if !self.head.series.contains_key(&id) {
+                    let Some(labels) = block.labels_at(at) else { continue };
+                    self.define(own, labels);
+                    id = self.resolve(own);
+                }
+                if id != own {
+                    block.aliases.insert(id, own);
+                }
+                let Some(series) = self.head.series.get_mut(&id) else { continue };
+                series.has_blocks = true;
+                if series.last < block.footer.max {
+                    let last = block.entries_of(at).map(|at| block.entry(at).last).max();
+                    series.last = series.last.max(last.unwrap_or(i64::MIN));
+                }
+            }
+            self.head.blocks.next = self.head.blocks.next.max(block.number() + 1);
+        }
+        self.head.blocks.live = blocks;
+    }
+
     /// The head, indexed.
     pub fn finish(mut self) -> Head {
+        debug_assert!(self.gathered.is_empty());
+        self.add_blocks();
         let mut ids: Vec<u32> = self.head.series.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {

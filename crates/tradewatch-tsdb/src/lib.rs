@@ -1,4 +1,4 @@
-//! Label sets, samples, a head in memory and a log on disk.
+//! Label sets, samples, a head in memory, a log and blocks on disk.
 //!
 //! ```
 //! use tradewatch_tsdb::{Db, Labels, Matcher, Timestamp};
@@ -17,11 +17,17 @@
 //! visible to queries only after the record that holds it was written; a commit is seen whole or not at all.
 
 mod appender;
+mod backup;
 mod bits;
+mod block;
+mod block_writer;
+mod blocks;
 mod chunk;
+mod column;
 mod db;
 mod dir;
 mod error;
+mod flush;
 mod head;
 pub mod histogram;
 mod histogram_codec;
@@ -41,8 +47,9 @@ mod upkeep;
 mod wal;
 
 pub use appender::{Appender, Commit, LABEL_BYTES_MAX, LABELS_PER_SERIES_MAX, SeriesId};
+pub use backup::{Copied, Imported, restore};
 pub use db::{Db, METADATA_FAMILIES_MAX, Options, Recovery};
-pub use dir::{Dir, DirFile, FsDir, Lock, LockGuard};
+pub use dir::{Dir, DirFile, FsDir, Lock, LockGuard, Mapped};
 pub use error::Error;
 pub use histogram::Histogram;
 pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME};
@@ -53,6 +60,6 @@ pub use metadata::{Metadata, MetricKind};
 pub use read::{Columns, Selection};
 pub use regex::{REGEX_BYTES_MAX, Regex};
 pub use sample::{STALE_NAN, Sample, Series, Value, is_stale};
-pub use stats::{Cardinality, Refused, Stats, WalStats};
+pub use stats::{BlockStats, Cardinality, Refused, Stats, WalStats};
 pub use time::Timestamp;
 pub use upkeep::Compaction;

@@ -14,7 +14,7 @@ use crate::dir::DirFile;
 use crate::error::{Error, Kind};
 
 /// The newest version of the format, and the one written.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The bytes of a file's header.
 pub const FILE_HEADER_BYTES: usize = 32;
 /// The bytes of a record's header.
@@ -32,8 +32,10 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 pub enum FileKind {
     /// Records in the order of their commits.
     Segment = 1,
-    /// The whole state before the segment of the same number.
+    /// The whole state before the segment of the same number, but for what is in blocks.
     Checkpoint = 2,
+    /// Chunks that do not change any more, and their index; it holds no records.
+    Block = 3,
 }
 
 /// A part of a file that could not be read.
@@ -72,9 +74,14 @@ pub struct FileId {
 impl FileId {
     /// The first bytes of the file.
     pub fn header(self) -> [u8; FILE_HEADER_BYTES] {
+        self.header_of(FORMAT_VERSION)
+    }
+
+    /// The first bytes of a file of some version.
+    fn header_of(self, version: u32) -> [u8; FILE_HEADER_BYTES] {
         let mut header = [0u8; FILE_HEADER_BYTES];
         header[..8].copy_from_slice(FILE_MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header[8..12].copy_from_slice(&version.to_le_bytes());
         header[12..16].copy_from_slice(&(self.kind as u32).to_le_bytes());
         header[16..24].copy_from_slice(&self.number.to_le_bytes());
         let crc = crc32fast::hash(&header[..28]);
@@ -178,7 +185,8 @@ impl Scanner {
                 }
                 return Ok(());
             }
-            Some(header) if header != id.header() => {
+            // Version 1 is the same without blocks.
+            Some(header) if header != id.header() && header != id.header_of(1) => {
                 self.note(shown, 0, FILE_HEADER_BYTES as u64, "the header of the file is damaged");
             }
             Some(_) => {}

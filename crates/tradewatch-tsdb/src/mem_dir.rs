@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::dir::{Dir, DirFile, Lock, LockGuard};
+use crate::dir::{Dir, DirFile, Lock, LockGuard, Mapped};
 
 /// A write is torn at multiples of this many bytes of the file.
 const SECTOR_BYTES: u64 = 512;
@@ -362,6 +362,10 @@ impl DirFile for MemFile {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
         }
+    }
+
+    fn map(&self) -> io::Result<Mapped> {
+        Ok(Mapped::new(self.dir.living()?.files[&self.id].current.clone()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

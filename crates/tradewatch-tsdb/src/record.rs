@@ -17,6 +17,28 @@ const TAG_METADATA: u8 = 4;
 const TAG_DELETE: u8 = 5;
 const TAG_CHUNK: u8 = 6;
 const TAG_CHECKPOINT_END: u8 = 7;
+const TAG_TOMBSTONE: u8 = 8;
+const TAG_BLOCKS_GONE: u8 = 9;
+const TAG_BLOCKS: u8 = 10;
+
+/// The samples of a series from `start` to `end` in one block are gone.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Tombstone {
+    pub block: u64,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    /// How many there were.
+    pub removed: u64,
+}
+
+/// Floats of one time, series by series: a scrape.
+#[derive(Debug)]
+pub struct Floats {
+    pub ts: Timestamp,
+    pub start: Option<Timestamp>,
+    pub ids: Vec<u32>,
+    pub values: Vec<f64>,
+}
 
 /// One fact of a record.
 #[derive(Debug)]
@@ -25,6 +47,8 @@ pub enum Entry {
     Series { id: u32, labels: Labels },
     /// One sample.
     Sample { id: u32, sample: Sample },
+    /// Floats of one time.
+    Floats(Floats),
     /// What a metric family says about itself.
     Metadata { family: String, metadata: Metadata },
     /// The samples of a series from `start` to `end` are gone.
@@ -33,6 +57,12 @@ pub enum Entry {
     Chunk { id: u32, chunk: Chunk },
     /// The checkpoint is complete; ids from `next_id` on are free.
     CheckpointEnd { next_id: u32 },
+    /// Samples in a block are gone.
+    Tombstone { id: u32, tombstone: Tombstone },
+    /// Blocks that the retention has taken.
+    BlocksGone { numbers: Vec<u64> },
+    /// The blocks that there are; numbers from `next` on are free.
+    Blocks { next: u64, numbers: Vec<u64> },
 }
 
 pub fn put_series(out: &mut Vec<u8>, id: u32, labels: &Labels) {
@@ -71,6 +101,35 @@ pub fn put_chunk(out: &mut Vec<u8>, id: u32, chunk: &Chunk) {
     put_varint(out, u64::from(chunk.count));
     put_varint(out, chunk.data.len() as u64);
     out.extend_from_slice(&chunk.data);
+}
+
+pub fn put_tombstone(out: &mut Vec<u8>, id: u32, tombstone: &Tombstone) {
+    out.push(TAG_TOMBSTONE);
+    put_varint(out, u64::from(id));
+    put_varint(out, tombstone.block);
+    put_zigzag(out, tombstone.start.as_millis());
+    put_zigzag(out, tombstone.end.as_millis());
+    put_varint(out, tombstone.removed);
+}
+
+pub fn put_blocks_gone(out: &mut Vec<u8>, numbers: &[u64]) {
+    out.push(TAG_BLOCKS_GONE);
+    put_numbers(out, numbers);
+}
+
+pub fn put_blocks(out: &mut Vec<u8>, next: u64, numbers: &[u64]) {
+    out.push(TAG_BLOCKS);
+    put_varint(out, next);
+    put_numbers(out, numbers);
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: &[u64]) {
+    put_varint(out, numbers.len() as u64);
+    numbers.iter().for_each(|number| put_varint(out, *number));
+}
+
+fn take_numbers(bytes: &mut Bytes) -> Option<Vec<u64>> {
+    (0..bytes.count()?).map(|_| bytes.varint()).collect()
 }
 
 pub fn put_checkpoint_end(out: &mut Vec<u8>, next_id: u32) {
@@ -171,6 +230,17 @@ pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
                 entries.push(Entry::Delete { id, start, end });
             }
             TAG_CHUNK => entries.push(take_chunk(&mut bytes)?),
+            TAG_TOMBSTONE => {
+                let (id, block) = (take_id(&mut bytes)?, bytes.varint()?);
+                let (start, end) = (take_ts(&mut bytes)?, take_ts(&mut bytes)?);
+                let tombstone = Tombstone { block, start, end, removed: bytes.varint()? };
+                entries.push(Entry::Tombstone { id, tombstone });
+            }
+            TAG_BLOCKS_GONE => entries.push(Entry::BlocksGone { numbers: take_numbers(&mut bytes)? }),
+            TAG_BLOCKS => {
+                let next = bytes.varint()?;
+                entries.push(Entry::Blocks { next, numbers: take_numbers(&mut bytes)? });
+            }
             TAG_CHECKPOINT_END => entries.push(Entry::CheckpointEnd { next_id: take_id(&mut bytes)? }),
             _ => return None,
         }
@@ -181,7 +251,7 @@ pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
 fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
     let (ts, start) = (take_ts(bytes)?, take_start(bytes)?);
     let count = bytes.count()?;
-    entries.reserve(count);
+    let (mut ids, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut id = 0i64;
     for _ in 0..count {
         let tag = bytes.u8()?;
@@ -189,9 +259,10 @@ fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
         id = id.checked_add(if step == 15 { bytes.zigzag()? } else { i64::from(step) })?;
         let mut value = [0u8; 8];
         value.get_mut(..len)?.copy_from_slice(bytes.take(len)?);
-        let value = Value::Float(f64::from_bits(u64::from_be_bytes(value)));
-        entries.push(Entry::Sample { id: u32::try_from(id).ok()?, sample: Sample { ts, value, start } });
+        ids.push(u32::try_from(id).ok()?);
+        values.push(f64::from_bits(u64::from_be_bytes(value)));
     }
+    entries.push(Entry::Floats(Floats { ts, start, ids, values }));
     Some(())
 }
 
@@ -260,15 +331,23 @@ mod tests {
             let mut out = Vec::new();
             put_samples(&mut out, &samples);
             let back = decode(&out).expect("well-formed");
+            let single = |entry: Entry| match entry {
+                Entry::Sample { id, sample } => vec![(id, sample)],
+                Entry::Floats(Floats { ts, start, ids, values }) => {
+                    let sample = |value: f64| Sample { ts, value: Value::Float(value), start };
+                    ids.into_iter().zip(values.into_iter().map(sample)).collect()
+                }
+                _ => panic!("a sample"),
+            };
+            let back: Vec<(u32, Sample)> = back.into_iter().flat_map(single).collect();
             prop_assert_eq!(back.len(), samples.len());
-            for (entry, (id, sample)) in back.iter().zip(&samples) {
-                let Entry::Sample { id: got, sample: back } = entry else { panic!("a sample") };
+            for ((got, back), (id, sample)) in back.iter().zip(&samples) {
                 prop_assert!(got == id && back.ts == sample.ts && back.start == sample.start && back.value.same_bits(&sample.value));
             }
         }
 
         #[test]
-        fn rubbish_never_panics(rubbish in proptest::collection::vec(prop_oneof![0u8..9, any::<u8>()], 0..60)) {
+        fn rubbish_never_panics(rubbish in proptest::collection::vec(prop_oneof![0u8..12, any::<u8>()], 0..60)) {
             decode(&rubbish);
         }
     }

@@ -48,6 +48,17 @@ pub struct WalStats {
     pub failed_checkpoints: u64,
 }
 
+/// The figures of the blocks.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockStats {
+    /// How many there are.
+    pub count: usize,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Places in them that could not be read.
+    pub corruptions: u64,
+}
+
 /// The figures of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -63,6 +74,8 @@ pub struct Stats {
     pub refused: Refused,
     /// The log; `None` without a disk.
     pub wal: Option<WalStats>,
+    /// The blocks.
+    pub blocks: BlockStats,
     /// Why commits are refused at the moment; `None` if they are not.
     pub read_only: Option<String>,
     /// Roughly the bytes of memory held.
@@ -118,15 +131,25 @@ impl Db {
         drop(writer);
         let head = self.head();
         let ranges = head.series.values().filter_map(|series| series.range());
-        let (min_time, max_time) =
-            ranges.fold((None, None), |(min, max): (Option<Timestamp>, _), (first, last)| {
+        let of_blocks = head.blocks.live.iter().map(|block| {
+            (Timestamp::from_millis(block.footer.min), Timestamp::from_millis(block.footer.max))
+        });
+        let (min_time, max_time) = ranges.chain(of_blocks).fold(
+            (None, None),
+            |(min, max): (Option<Timestamp>, _), (first, last)| {
                 (Some(min.map_or(first, |min| min.min(first))), max.max(Some(last)))
-            });
+            },
+        );
         let series_bytes: usize = head.series.values().map(|series| series.memory_bytes()).sum();
         Stats {
             series: head.series.len(),
             chunks: head.chunks + head.series.values().filter(|series| series.open.is_some()).count(),
-            samples: head.samples,
+            samples: head.samples + head.blocks.samples(),
+            blocks: BlockStats {
+                count: head.blocks.live.len(),
+                bytes: head.blocks.bytes(),
+                corruptions: head.blocks.live.iter().map(|block| block.damage().len() as u64).sum(),
+            },
             samples_appended: self.inner.appended.load(Relaxed),
             refused: self.inner.refused.read(),
             wal,

@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use crate::block;
 use crate::dir::{Dir, DirFile, Lock, LockGuard};
 use crate::error::{Error, Kind};
+use crate::head::Replayer;
 use crate::log::{self, FILE_HEADER_BYTES, FileId, FileKind, RECORD_BYTES_MAX, Scanner};
 use crate::record;
 
@@ -24,10 +26,11 @@ pub fn file_name(id: FileId) -> String {
     match id.kind {
         FileKind::Segment => format!("wal-{:010}", id.number),
         FileKind::Checkpoint => format!("checkpoint-{:010}", id.number),
+        FileKind::Block => block::file_name(id.number),
     }
 }
 
-fn parse_name(name: &str) -> Option<FileId> {
+pub fn parse_name(name: &str) -> Option<FileId> {
     let (kind, number) = match name.split_once('-')? {
         ("wal", number) => (FileKind::Segment, number),
         ("checkpoint", number) => (FileKind::Checkpoint, number),
@@ -97,8 +100,8 @@ struct Segment {
 }
 
 impl Wal {
-    /// Locks the directory and gives every record in it to `apply`, oldest first.
-    pub fn open(dir: Arc<dyn Dir>, mut apply: impl FnMut(&[u8]) -> bool) -> Result<(Wal, Scanner), Error> {
+    /// Locks the directory, opens its blocks, and gives every record in it to `replayer`, oldest first.
+    pub fn open(dir: Arc<dyn Dir>, replayer: &mut Replayer) -> Result<(Wal, Scanner), Error> {
         let place = dir.place();
         let lock = match dir.lock().map_err(|e| Error::io(format!("lock data directory {place}"), e))? {
             Lock::Held(guard) => guard,
@@ -130,6 +133,11 @@ impl Wal {
             failed_syncs: 0,
         };
         let mut scanner = Scanner::new();
+        let segments = files.iter().filter(|id| id.kind == FileKind::Segment).map(|id| id.number);
+        let oldest = segments.min().unwrap_or(u64::MAX);
+        scanner.damage = replayer.open_blocks(wal.dir.as_ref(), &names, from, oldest)?;
+        let damaged_blocks = scanner.damage.len();
+        let mut apply = |payload: &[u8]| replayer.apply(payload);
         if let Some(number) = checkpoint {
             let id = FileId { kind: FileKind::Checkpoint, number };
             let mut is_complete = false;
@@ -138,7 +146,7 @@ impl Wal {
                 is_complete |= record::ends_checkpoint(payload);
                 apply(payload)
             })?;
-            if !is_complete && scanner.damage.is_empty() {
+            if !is_complete && scanner.damage.len() == damaged_blocks {
                 scanner.note(&shown(&wal.dir, id), len, 0, "the end of the checkpoint is missing");
             }
             wal.checkpoint = Some((number, len));
@@ -156,8 +164,16 @@ impl Wal {
             wal.segments.insert(*number, len);
             wal.unsynced.insert(*number, Unsynced { file: open(&wal.dir, id)?, is_found: true });
         }
-        wal.remove_leftovers(&names, from);
         scanner.release(&mut apply);
+        for number in replayer.missing_blocks() {
+            scanner.note(
+                &format!("{}/{}", wal.dir.place(), block::file_name(number)),
+                0,
+                0,
+                "the block is missing",
+            );
+        }
+        replayer.orphans = wal.remove_leftovers(&names, from, &replayer.orphans, &replayer.dead_blocks);
         wal.next_seq = scanner.next_seq;
         Ok((wal, scanner))
     }
@@ -188,20 +204,30 @@ impl Wal {
         Ok(len)
     }
 
-    /// Removes what a crash left behind: unfinished files, and those that the checkpoint replaces.
-    fn remove_leftovers(&mut self, names: &[String], from: u64) {
+    /// Removes what a crash left behind: unfinished files, those that the checkpoint replaces, and blocks that do not
+    /// count. Returns the blocks without a checkpoint that are still there.
+    fn remove_leftovers(&mut self, names: &[String], from: u64, orphans: &[u64], dead: &[u64]) -> Vec<u64> {
         let is_leftover = |name: &&String| {
-            let id = name.strip_suffix(".tmp").map_or(parse_name(name), parse_name);
-            id.is_some_and(|id| id.number < from || name.ends_with(".tmp"))
+            if let Some(number) = block::parse_name(name) {
+                return orphans.contains(&number) || dead.contains(&number);
+            }
+            let temporary = name.strip_suffix(".tmp");
+            let id = temporary.map_or(parse_name(name), parse_name);
+            id.is_some_and(|id| id.number < from || temporary.is_some())
+                || temporary.is_some_and(|name| block::parse_name(name).is_some())
         };
         let leftovers: Vec<&String> = names.iter().filter(is_leftover).collect();
         // The name of the checkpoint must be durable before what it replaces goes. What stays costs
         // space only, and is tried again at the next start.
+        let mut left = orphans.to_vec();
         if !leftovers.is_empty() && self.dir.sync().is_ok() {
             for name in leftovers {
-                let _ = self.dir.remove(name);
+                if self.dir.remove(name).is_ok() {
+                    left.retain(|number| block::file_name(*number) != *name);
+                }
             }
         }
+        left
     }
 
     /// Writes one record; on success it survives the death of the process.

@@ -1,6 +1,7 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod check;
 mod commands;
 mod demo;
 mod files;
@@ -48,6 +49,15 @@ enum Command {
     Breaker {
         #[command(subcommand)]
         action: BreakerAction,
+    },
+    /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
+    Deadman(DeadmanArgs),
+    /// Find what can never work in rules, dashboards, scrape and routing configuration
+    Check(check::CheckArgs),
+    /// Work with metric catalogues
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
     },
     /// Work with rule files
     Rules {
@@ -175,6 +185,47 @@ pub struct ServeArgs {
     /// Folders with runbooks
     #[arg(long, value_name = "DIR")]
     pub runbooks: Vec<PathBuf>,
+    /// Send heartbeats to this address: a `tradewatch deadman` elsewhere, or a service of this kind
+    #[arg(long, value_name = "URL")]
+    pub heartbeat_url: Option<String>,
+    /// A file that holds that address, read before each beat
+    #[arg(long, value_name = "FILE", conflicts_with = "heartbeat_url")]
+    pub heartbeat_url_file: Option<PathBuf>,
+    /// The time from one heartbeat to the next
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = tradewatch_alert::duration::parse)]
+    pub heartbeat_every: Duration,
+}
+
+/// Options of `deadman`.
+#[derive(Args, Clone)]
+pub struct DeadmanArgs {
+    /// Where beats come in, as POST to / or to /beat/NAME
+    #[arg(long, default_value = "127.0.0.1:9099")]
+    pub listen: SocketAddr,
+    /// Who beats how often, for example desk=30s; without a name it is `monitor`
+    #[arg(long, required = true, value_name = "NAME=INTERVAL")]
+    pub expect: Vec<String>,
+    /// How much later a beat may be; half the interval unless given
+    #[arg(long, value_name = "DURATION", value_parser = tradewatch_alert::duration::parse)]
+    pub grace: Option<Duration>,
+    /// Tell this webhook, in Alertmanager's format; the terminal is told in any case
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+    /// A file that holds the address of a webhook
+    #[arg(long, value_name = "FILE")]
+    pub webhook_file: Vec<PathBuf>,
+    /// Say a silence again after this time
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = tradewatch_alert::duration::parse)]
+    pub repeat: Duration,
+    /// Where what is known is kept, so that a restart forgets nothing
+    #[arg(long, value_name = "FILE", default_value = "tradewatch-deadman.json")]
+    pub state: PathBuf,
+    /// TLS and users, in Prometheus' web configuration format
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+    /// Listen on other than loopback addresses without users and TLS
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// Options of `query`.
@@ -236,6 +287,24 @@ enum BreakerAction {
     Trip(Running),
     /// Allow them again after the quiet period
     Reset(Running),
+}
+
+#[derive(Subcommand)]
+enum CatalogAction {
+    /// Keep one scrape of a metrics page as a catalogue
+    Learn {
+        /// The metrics page
+        url: String,
+        /// The platform's name in the catalogue
+        #[arg(long, default_value = "learned")]
+        platform: String,
+        /// The service's name, as the job that scrapes it is called
+        #[arg(long, default_value = "")]
+        service: String,
+        /// Where to write it; to the terminal if absent
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -333,6 +402,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => commands::serve(args).await,
             Command::Query(args) => commands::query(args).await,
+            Command::Deadman(args) => commands::deadman(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
                 ServiceAction::List(running) => {
@@ -355,6 +425,10 @@ fn main() -> ExitCode {
                 BreakerAction::Trip(running) => commands::breaker(&running.data_dir, "trip").await,
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
+            Command::Check(args) => check::run(args).await,
+            Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
+                check::learn(&url, &platform, &service, out.as_deref()).await
+            }
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
             Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
                 commands::check_rules(files, config, alertmanager_config)

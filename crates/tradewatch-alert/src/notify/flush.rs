@@ -35,7 +35,7 @@ impl Notifier {
         // A storm: what has no group yet shares one, rather than being dropped, and stays there.
         let overflow = format!("{}:overflow", route.id);
         let shares = self.groups.get(&overflow).is_some_and(|g| g.alerts.contains(&alert.fingerprint()));
-        if shares || self.groups.len() >= self.options.groups_max {
+        if shares || self.groups.len() >= super::room(self.options.groups_max, alert) {
             return (overflow, Labels::empty());
         }
         (id, group_labels)

@@ -36,6 +36,13 @@ pub(super) struct Lanes {
     buckets: BTreeMap<Lane, Bucket>,
 }
 
+/// Deliveries of critical alerts that may be under way to one integration beyond the usual number.
+const CRITICAL_EXTRA: usize = 2;
+
+fn allowed(severity: Severity, in_flight_max: usize) -> usize {
+    in_flight_max + if severity == Severity::Critical { CRITICAL_EXTRA } else { 0 }
+}
+
 fn lane(queued: &Queued) -> Lane {
     (queued.receiver.clone(), queued.integration)
 }
@@ -159,6 +166,9 @@ impl Lanes {
 
     /// Takes out what is due and may go, at most `in_flight_max` per integration at a time and no faster
     /// than its pace; marks it as under way, with the number of its attempt.
+    ///
+    /// [`CRITICAL_EXTRA`] more may be under way for what is critical: it does not wait until a slow receiver has
+    /// answered to what is not.
     pub fn start(
         &mut self,
         now: Timestamp,
@@ -179,10 +189,12 @@ impl Lanes {
             loop {
                 let under_way = self.under_way.entry(lane.clone()).or_default();
                 let turns = self.buckets.get(&lane).map_or(usize::MAX, |bucket| bucket.whole(now));
-                if *under_way >= in_flight_max || turns == 0 {
+                let Some(ready) = self.ready.get_mut(&lane) else { break };
+                let Some(next) = ready.first().copied() else { break };
+                if *under_way >= allowed(next.0, in_flight_max) || turns == 0 {
                     break;
                 }
-                let Some(next) = self.ready.get_mut(&lane).and_then(BTreeSet::pop_first) else { break };
+                ready.remove(&next);
                 *under_way += 1;
                 if let Some(bucket) = self.buckets.get_mut(&lane) {
                     bucket.take(now);
@@ -282,9 +294,13 @@ impl Lanes {
 
     /// When an attempt is due; at once if one is ready and its receiver is free.
     pub fn next(&self, in_flight_max: usize, now: Timestamp) -> Option<Timestamp> {
-        let free = |lane: &&Lane| self.under_way.get(*lane).is_none_or(|count| *count < in_flight_max);
-        let turn = |lane: &Lane| self.buckets.get(lane).map_or(now, |bucket| bucket.next(now));
-        let ready = self.ready.keys().filter(free).map(turn).min();
+        let free = |(lane, ready): &(&Lane, &BTreeSet<(Severity, Timestamp, u64)>)| {
+            let Some((worst, ..)) = ready.first() else { return false };
+            self.under_way.get(*lane).is_none_or(|count| *count < allowed(*worst, in_flight_max))
+        };
+        let turn =
+            |(lane, _): (&Lane, &BTreeSet<_>)| self.buckets.get(lane).map_or(now, |bucket| bucket.next(now));
+        let ready = self.ready.iter().filter(free).map(turn).min();
         ready.into_iter().chain(self.waiting.first().map(|(at, _)| *at)).min()
     }
 }

@@ -23,7 +23,9 @@ pub struct Delivery {
     pub integration: usize,
     /// From 1.
     pub attempt: u32,
-    /// When it became due.
+    /// When it was written down, its route's waits behind it.
+    pub created: Timestamp,
+    /// When this attempt became due.
     pub not_before: Timestamp,
     /// How bad the worst alert in it is.
     pub severity: Severity,
@@ -68,6 +70,7 @@ impl Notifier {
                 receiver: queued.receiver.clone(),
                 integration: queued.integration,
                 attempt,
+                created: queued.created,
                 not_before: queued.not_before,
                 severity: queued.severity,
                 message: message.clone(),

@@ -28,6 +28,11 @@ impl<V, K: Ord + Clone> Table<V, K> {
         self.rows.get(key)
     }
 
+    /// The row with its key as the table holds it.
+    pub fn get_pair(&self, key: &K) -> Option<(&K, &V)> {
+        self.rows.get_key_value(key)
+    }
+
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let row = self.rows.get_mut(key)?;
         self.changed.insert(key.clone());
@@ -332,9 +337,9 @@ pub struct Options {
     pub retry_min: Duration,
     /// The longest wait between two attempts.
     pub retry_max: Duration,
-    /// Alerts held; further new ones are refused.
+    /// Alerts held; further new ones are refused. Critical ones get a tenth more.
     pub alerts_max: usize,
-    /// Groups held; further alerts of a route share one group.
+    /// Groups held; further alerts of a route share one group. Critical ones get a tenth more.
     pub groups_max: usize,
     /// Settled notifications remembered.
     pub records_max: usize,

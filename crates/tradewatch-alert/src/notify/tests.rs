@@ -796,6 +796,36 @@ fn ten_thousand_groups_do_not_hold_up_the_grave_one() {
 }
 
 #[test]
+fn what_is_critical_finds_room_in_any_storm() {
+    let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 5m}";
+    let bounds = Options { alerts_max: 1_000, groups_max: 100, in_flight_max: 4, ..Options::default() };
+    let mut notifier = Notifier::new(config(text), bounds);
+    let alert = |name: &str, severity: &str, i: usize| Alert {
+        labels: Labels::from_pairs([("alertname", name), ("severity", severity), ("n", &i.to_string())]),
+        annotations: BTreeMap::new(),
+        starts_at: START,
+        ends_at: at("1h"),
+        generator_url: String::new(),
+        every: Duration::ZERO,
+    };
+    let storm: Vec<Alert> = (0..1_500).map(|i| alert("Minor", "warning", i)).collect();
+    assert_eq!(notifier.update(START, &storm), 500);
+    // Every place is taken by an answer that does not come.
+    let slow = notifier.poll(START);
+    assert_eq!(slow.len(), 4);
+    assert!(notifier.poll(START).is_empty());
+    let grave: Vec<Alert> = (0..3).map(|i| alert("Grave", "critical", i)).collect();
+    assert_eq!(notifier.update(at("1s"), &grave), 0);
+    let sent: Vec<String> = notifier
+        .poll(at("1s"))
+        .iter()
+        .map(|delivery| delivery.message.common_labels["alertname"].clone())
+        .collect();
+    assert_eq!(sent, ["Grave", "Grave"], "two beyond the usual number, each a group of its own");
+    assert!(notifier.next_wakeup().is_some_and(|at| at > notifier.last_poll), "it does not spin");
+}
+
+#[test]
 fn silences_are_checked_and_kept() {
     let mut notifier = Notifier::new(config(PLAIN), Options { seed: 1, ..Options::default() });
     let text = r#"{"matchers":[{"name":"alertname","value":"A","isRegex":false}],"startsAt":"2026-11-20T14:00:00Z",

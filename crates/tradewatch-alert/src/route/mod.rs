@@ -26,6 +26,9 @@ pub use trace::RouteStep;
 use crate::error::ConfigError;
 use crate::template::notice::Set;
 
+/// What is in force without a file, as one.
+const TERMINAL: &str = "route:\n  receiver: terminal\n  group_by: [alertname]\n  group_wait: 0s\n  group_interval: 1s\n  repeat_interval: 4h\nreceivers:\n- name: terminal\n";
+
 /// A whole `alertmanager.yml`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -146,7 +149,7 @@ impl Config {
             resolve_timeout: Duration::from_secs(300),
             templates: Vec::new(),
             calendars: Calendars::default(),
-            redacted: String::new(),
+            redacted: TERMINAL.to_owned(),
             path: String::new(),
             source: Secret::default(),
         }

@@ -98,6 +98,13 @@ fn leaf(node: &Node, hidden: bool, key: &str) -> String {
         Kind::Null => "null".to_owned(),
         Kind::Map(_) => "{}".to_owned(),
         Kind::List(_) => "[]".to_owned(),
+        // Versions of `amtool` up to 0.25 read only an address as the address of a webhook.
+        Kind::Scalar { text, .. } if hidden && key == "url" => {
+            let (scheme, rest) = text.split_once("://").unwrap_or(("http", "hidden"));
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            scalar(&format!("{scheme}://{host}/{SECRET}"), ScalarStyle::Plain)
+        }
         Kind::Scalar { text, .. } if hidden && !text.is_empty() => SECRET.to_owned(),
         Kind::Scalar { text, style } => match without_user(text, key) {
             Some(shown) => scalar(&shown, *style),
@@ -183,7 +190,7 @@ templates: []
                 name: desk
                 webhook_configs:
                   -
-                    url: <secret>
+                    url: "http://h/<secret>"
                     http_config:
                       authorization:
                         credentials: <secret>

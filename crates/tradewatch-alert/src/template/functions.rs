@@ -74,7 +74,7 @@ pub(super) fn all() -> FuncMap {
             };
             if let Some(arity) = arity.filter(|arity| *arity != args.len()) {
                 let message = format!("wrong number of args for {name}: want {arity} got {}", args.len());
-                return Err(fail(place, node, message));
+                return Err(fail(place, name, message));
             }
             body(args).map_err(|message| {
                 let called = if message.starts_with("wrong type") {
@@ -303,6 +303,10 @@ pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
     let reason = |text: String| text.split_once("\": ").map_or(text.clone(), |(_, reason)| reason.to_owned());
     Regex::new(pattern).map_err(|error| {
         let checked = tradewatch_tsdb::Regex::new(pattern).err().map(|e| reason(e.to_string()));
+        let checked = checked.map(|reason| match reason.as_str() {
+            "unclosed group" => format!("missing closing ): `{pattern}`"),
+            _ => reason,
+        });
         format!("error parsing regexp: {}", checked.unwrap_or_else(|| error.to_string()))
     })
 }
@@ -327,7 +331,11 @@ pub(super) fn title(text: &str) -> String {
     let mut before = ' ';
     let mut out = String::new();
     for c in text.chars() {
-        let begins = !(before.is_alphanumeric() || before == '_' || before == '\'');
+        // As Go's `strings.Title`: beyond ASCII only a space begins a word.
+        let begins = match before.is_ascii() {
+            true => !(before.is_ascii_alphanumeric() || before == '_'),
+            false => before.is_whitespace(),
+        };
         if begins {
             out.extend(c.to_uppercase())
         } else {

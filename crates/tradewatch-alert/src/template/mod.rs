@@ -228,12 +228,30 @@ fn offset_of(source: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(source.len())
 }
 
+/// The messages of `gotmpl` that Go words otherwise.
+fn in_words_of_go(message: &str) -> String {
+    if let Some(value) = message.strip_prefix("cannot take length of ") {
+        let kind = match value {
+            "true" | "false" => "bool",
+            value if value.parse::<i64>().is_ok() => "int",
+            value if value.parse::<f64>().is_ok() => "float64",
+            _ => "struct",
+        };
+        return format!("len of type {kind}");
+    }
+    match message.strip_prefix("cannot index map with type ") {
+        Some(kind) => format!("value has type {kind}; should be string"),
+        None => message.to_owned(),
+    }
+}
+
 fn describe(error: gotmpl::TemplateError, function: &str) -> String {
     use gotmpl::TemplateError as E;
     let message = match error {
         // Some of gotmpl's messages name the function once more, and the types behind a colon.
         E::Exec(message) => {
             let message = message.strip_prefix(&format!("{function}: ")).unwrap_or(&message);
+            let message = &in_words_of_go(message);
             message.split(" comparison: ").next().map_or(message.to_owned(), |begin| match begin == message {
                 true => message.to_owned(),
                 false => format!("{begin} comparison"),

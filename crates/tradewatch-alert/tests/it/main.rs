@@ -2,7 +2,9 @@
 
 mod amtool;
 mod files;
+mod generator;
 mod groups;
+mod oracle;
 mod pipeline;
 mod receivers;
 mod restore;

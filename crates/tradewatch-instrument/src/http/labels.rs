@@ -1,10 +1,8 @@
 //! The labels of HTTP metrics: closed sets as tables, places as interned templates.
 
-use std::sync::atomic::AtomicU64;
-
 use crate::labels::Optional;
 use http::{Method, StatusCode};
-use tradewatch_metrics::{Label, LabelDescriptor, LabelSet, open_label};
+use tradewatch_metrics::{Label, LabelDescriptor, LabelSet, Refusals, open_label};
 
 /// The route of every request that no route took: a scanner's paths make one series, not thousands.
 pub const UNMATCHED: &str = "unmatched";
@@ -249,8 +247,8 @@ impl LabelSet for ServerLabels {
         Some(vec![METHODS.get(rest / (PLACES + 1))?, route, status, error])
     }
 
-    fn overflows() -> Vec<(&'static str, &'static AtomicU64)> {
-        Route::overflows().map(|count| (Route::NAME, count)).into_iter().collect()
+    fn refusals() -> Vec<(&'static str, &'static Refusals)> {
+        Route::refusals().map(|refusals| (Route::NAME, refusals)).into_iter().collect()
     }
 }
 
@@ -285,8 +283,8 @@ impl LabelSet for ClientLabels {
         Some(vec![METHODS.get(rest / (PLACES + 1))?, address, port, status, error])
     }
 
-    fn overflows() -> Vec<(&'static str, &'static AtomicU64)> {
-        Peer::overflows().map(|count| (Peer::NAME, count)).into_iter().collect()
+    fn refusals() -> Vec<(&'static str, &'static Refusals)> {
+        Peer::refusals().map(|refusals| (Peer::NAME, refusals)).into_iter().collect()
     }
 }
 

@@ -4,8 +4,11 @@
 
 mod brokers;
 mod databases;
+mod facade;
 mod helpers;
 mod http;
+mod logs;
+mod otlp;
 mod process;
 mod servers;
 mod world;

@@ -13,7 +13,9 @@ pub fn scrape(registry: &Registry) -> BTreeMap<String, f64> {
     let mut parser = parse::openmetrics(&body);
     let mut out = BTreeMap::new();
     while let Some(entry) = parser.next() {
-        if let Entry::Sample(sample) = entry.unwrap_or_else(|error| panic!("{error}\n{text}")) {
+        if let Entry::Sample(sample) = entry.unwrap_or_else(|error| panic!("{error}\n{text}"))
+            && !sample.is_created
+        {
             let labels: Vec<String> = sample
                 .labels
                 .iter()

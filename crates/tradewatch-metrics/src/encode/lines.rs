@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::proto;
 use super::text::write_labels;
+use crate::intern::OVERFLOW;
 use crate::registry::Head;
 
 /// The blocks of one family, by label index.
@@ -15,6 +16,8 @@ pub(crate) struct Lines {
     rows: Vec<Row>,
     /// The labels as protobuf, made once somebody asks for it; where each series' ends.
     proto: Option<(Vec<u8>, Vec<u32>)>,
+    /// The series that have [`OVERFLOW`] among their labels.
+    overflows: Vec<u32>,
     /// When each series moved last; empty if series of this family do not expire.
     idle: Vec<Idle>,
 }
@@ -57,7 +60,15 @@ pub(crate) struct Line<'a> {
 
 impl Default for Lines {
     fn default() -> Lines {
-        Lines { braces: true, seen: 0, bytes: Vec::new(), rows: Vec::new(), proto: None, idle: Vec::new() }
+        Lines {
+            braces: true,
+            seen: 0,
+            bytes: Vec::new(),
+            rows: Vec::new(),
+            proto: None,
+            overflows: Vec::new(),
+            idle: Vec::new(),
+        }
     }
 }
 
@@ -92,9 +103,13 @@ impl Lines {
         let mut known = before.iter().map(|row| row.index).zip(marks).peekable();
         let expires = head.expires.is_some();
         self.bytes.clear();
+        self.overflows.clear();
         let names = || head.descriptor.labels.iter().map(|label| label.name.as_str());
         for Entry { index, slot, born } in entries {
             let Some(values) = (head.values_at)(index) else { continue };
+            if !head.refusals.is_empty() && values.contains(&OVERFLOW) {
+                self.overflows.push(self.rows.len() as u32);
+            }
             let braces = self.braces && !values.is_empty();
             if braces {
                 self.bytes.push(b'{');
@@ -129,6 +144,11 @@ impl Lines {
             }
             ends.push(bytes.len() as u32);
         }
+    }
+
+    /// The positions of the series that stand for what did not fit into a label's budget.
+    pub(crate) fn overflows(&self) -> impl Iterator<Item = usize> {
+        self.overflows.iter().map(|at| *at as usize)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,17 +1,21 @@
 //! From a value to its bucket: the exponential grid of native histograms.
 
-/// The buckets of one schema: those at or below 1 end at the powers of two to the `-schema`-th root of two.
+/// The buckets of one schema: their edges are the powers of two to the `-schema`-th root of two.
 ///
-/// Bucket `key` holds the sizes above `2^((key-1) * 2^-schema)` up to and including `2^(key * 2^-schema)`.
+/// Bucket `index` holds the sizes above `2^((index-1) * 2^-schema)` up to and including `2^(index * 2^-schema)`. The
+/// hot path works with keys instead: indices moved up so that none is negative, and those of numbers below zero
+/// moved up once more.
 pub(crate) struct Grid {
     /// How far an exponent is shifted to make room for the buckets of its octave.
     fine: u32,
     /// How many bits of the mantissa are left over when it is looked up.
     shift: u32,
-    steps: Box<[Step]>,
-    /// For buckets of an octave and more: octaves to a bucket, as bits and less one.
+    steps: Box<[Step; STEPS]>,
+    /// For buckets of an octave and more: octaves to a bucket, as bits.
     coarse: u32,
-    round: i32,
+    round: u32,
+    /// The key of the bucket 0 of numbers above zero.
+    bias: i32,
 }
 
 /// A stretch of mantissas, so short that at most one edge lies in it.
@@ -19,13 +23,17 @@ pub(crate) struct Grid {
 struct Step {
     /// The mantissa of that edge; beyond all if there is none.
     edge: u64,
-    /// The edges of the octave below the stretch.
-    below: i32,
+    /// The edges of the octave below the stretch, and the octave before.
+    below: u32,
 }
 
+/// Stretches of the finest grid.
+const STEPS: usize = 512;
 const MANTISSA_BITS: u32 = 52;
 const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
 const EXPONENT_BIAS: i32 = 1023;
+/// Sign and exponent together: a number below zero seems to have an exponent that much higher.
+const SIGN: u32 = 2048;
 
 impl Grid {
     /// The grid of `schema`, between [`SCHEMA_MIN`](super::SCHEMA_MIN) and [`SCHEMA_MAX`](super::SCHEMA_MAX).
@@ -35,32 +43,53 @@ impl Grid {
         // An octave's shortest bucket is ln(2) / 2^schema of it; stretches of half of 1 / 2^schema are shorter.
         let bits = if fine == 0 { 0 } else { fine + 1 };
         let edges: Vec<u64> = (0..1 << fine).map(|at| mantissa(edge(fine, at))).collect();
-        let step = |number: u64| {
-            let first = number << (MANTISSA_BITS - bits);
-            let last = first + (MANTISSA >> bits);
-            let below = edges.iter().filter(|edge| **edge < first).count() as i32;
+        let step = |number: usize| {
+            let first = (number as u64) << (MANTISSA_BITS - bits);
+            let last = first.saturating_add(MANTISSA >> bits);
+            let below = edges.iter().filter(|edge| **edge < first).count() as u32;
             let within = edges.iter().copied().find(|edge| (first..=last).contains(edge));
-            Step { edge: within.unwrap_or(u64::MAX), below }
+            // One octave more than there is makes the bias of keys, 1023 octaves, a multiple of any block.
+            Step { edge: within.unwrap_or(u64::MAX), below: below + if coarse == 0 { 1 << fine } else { 0 } }
         };
+        let steps: Vec<Step> = (0..STEPS).map(|number| step(number & ((1 << bits) - 1))).collect();
         Grid {
             fine,
             shift: MANTISSA_BITS - bits,
-            steps: (0..1u64 << bits).map(step).collect(),
+            steps: steps.try_into().unwrap_or_else(|_| unreachable!("as many as asked for")),
             coarse,
-            round: (1 << coarse) - 1,
+            // One octave more makes the bias a multiple of any bucket; the rest rounds up.
+            round: if coarse == 0 { 0 } else { 1 << coarse },
+            bias: ((EXPONENT_BIAS + 1) << fine) >> coarse,
         }
     }
 
-    /// The bucket of a size: a finite number, normal and positive.
+    /// The key of a finite number that is normal.
+    #[inline]
+    pub(crate) fn key(&self, value: f64) -> u32 {
+        (self.quick_key(value) + self.round) >> self.coarse
+    }
+
+    /// The same for schemas that are not below 0.
     #[inline(always)]
-    pub(crate) fn key(&self, size: f64) -> i32 {
-        let bits = size.to_bits();
-        let exponent = (bits >> MANTISSA_BITS) as i32 - EXPONENT_BIAS;
+    pub(crate) fn quick_key(&self, value: f64) -> u32 {
+        let bits = value.to_bits();
         let mantissa = bits & MANTISSA;
-        // Masked instead of checked: the table's length is a power of two.
-        let step = &self.steps[(mantissa >> self.shift) as usize & (self.steps.len() - 1)];
-        let key = (exponent << self.fine) + step.below + i32::from(mantissa > step.edge);
-        (key + self.round) >> self.coarse
+        let step = &self.steps[(mantissa >> self.shift) as usize & (STEPS - 1)];
+        let exponent = (bits >> MANTISSA_BITS) as u32;
+        (exponent << self.fine) + step.below + u32::from(mantissa > step.edge)
+    }
+
+    /// The lowest bit by which the keys of numbers below zero differ.
+    pub(crate) fn sign_key(&self) -> u32 {
+        SIGN << self.fine >> self.coarse
+    }
+
+    /// The index of a key, and whether its bucket is below zero.
+    pub(crate) fn index(&self, key: u32) -> (i32, bool) {
+        let negative = self.sign_key() as i32;
+        // Strictly: the last bucket above zero may have the very key at which those below begin, and never use.
+        let below = key as i32 > negative;
+        (key as i32 - self.bias - if below { negative } else { 0 }, below)
     }
 }
 
@@ -119,7 +148,11 @@ mod tests {
             sizes.extend([f64::MIN_POSITIVE, f64::MAX, 1.0, 2.0, 0.5, 1e-9, 0.1]);
             for size in sizes.into_iter().filter(|size| size.is_normal()) {
                 for near in [size.next_down(), size, size.next_up()].into_iter().filter(|x| x.is_normal()) {
-                    assert_eq!(grid.key(near), key_by_search(schema, near), "schema {schema}, {near:e}");
+                    let index = key_by_search(schema, near);
+                    assert_eq!(grid.index(grid.key(near)), (index, false), "schema {schema}, {near:e}");
+                    if near >= crate::ZERO_THRESHOLD_MIN {
+                        assert_eq!(grid.index(grid.key(-near)), (index, true), "schema {schema}, -{near:e}");
+                    }
                 }
             }
         }

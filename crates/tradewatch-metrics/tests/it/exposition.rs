@@ -78,6 +78,9 @@ fn text_004_is_complete_and_in_order() {
         # HELP tradewatch_sdk_label_overflow_total Label values that did not fit into the budget of their label.
         # TYPE tradewatch_sdk_label_overflow_total counter
         tradewatch_sdk_label_overflow_total{label="symbol"} 0
+        # HELP tradewatch_sdk_overflow_events_total What was counted under labels that did not fit into their budget.
+        # TYPE tradewatch_sdk_overflow_events_total counter
+        tradewatch_sdk_overflow_events_total{metric="gateway_orders_total"} 1
     "##]].assert_eq(&text(&registry, Format::Text004));
 }
 
@@ -146,6 +149,9 @@ fn open_metrics_has_units_and_an_end() {
         # HELP tradewatch_sdk_label_overflow Label values that did not fit into the budget of their label.
         # TYPE tradewatch_sdk_label_overflow counter
         tradewatch_sdk_label_overflow_total{label="symbol"} 0
+        # HELP tradewatch_sdk_overflow_events What was counted under labels that did not fit into their budget.
+        # TYPE tradewatch_sdk_overflow_events counter
+        tradewatch_sdk_overflow_events_total{metric="gateway_orders_total"} 1
         # EOF
     "##]]
     .assert_eq(&text(&registry, Format::OpenMetrics1));

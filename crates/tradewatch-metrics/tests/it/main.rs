@@ -2,13 +2,17 @@
 #![allow(clippy::disallowed_methods)] // Waits have a deadline on the real clock.
 
 mod allocation;
+mod belonging;
 mod conformance;
+mod dynamic;
 mod endpoint;
 mod exemplars;
 mod exposition;
 mod fixture;
+mod fuzz;
 mod guards;
 mod idle;
+mod labels;
 mod native;
 mod observable;
 mod prometheus;

@@ -93,6 +93,11 @@ impl Config {
         self.file.global.evaluation_interval.map_or(EVALUATION_INTERVAL, |d| d.0)
     }
 
+    /// How far back rules look where their group does not say.
+    pub fn rule_query_offset(&self) -> Duration {
+        self.file.global.rule_query_offset.map_or(Duration::ZERO, |d| d.0)
+    }
+
     /// The configuration as YAML with defaults filled in and secrets hidden, for `/api/v1/status/config`.
     pub fn to_yaml(&self) -> String {
         serde_saphyr::to_string(&self.file).unwrap_or_else(|error| format!("# not printable: {error}\n"))
@@ -308,6 +313,14 @@ mod tests {
             Ok(config) => format!("{}{}", config.to_yaml(), config.warnings.join("\n")),
         };
         expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn rules_look_back_as_far_as_the_file_says() {
+        let read = |text: &str| Config::parse(text, Path::new("p.yml")).expect("valid");
+        assert_eq!(read("{}").rule_query_offset(), Duration::ZERO);
+        let config = read("global: {rule_query_offset: 30s}");
+        assert_eq!((config.rule_query_offset(), config.warnings.len()), (Duration::from_secs(30), 0));
     }
 
     #[test]

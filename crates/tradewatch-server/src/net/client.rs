@@ -28,6 +28,29 @@ const REDIRECTS_MAX: usize = 5;
 const RETRY_AFTER_SECS_MAX: f64 = 3600.0;
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
+/// An address without the login in it, and that login as the value of `Authorization`.
+///
+/// `https://user:password@host/path` is how people write down the address of a service with a password.
+pub fn without_login(url: &str) -> (String, Option<String>) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (login, host) = rest[..end].rsplit_once('@')?;
+        Some((format!("{scheme}://{host}{}", &rest[end..]), login))
+    });
+    let Some((plain, login)) = parts else { return (url.to_owned(), None) };
+    // What cannot stand in an address is written as %3A and the like.
+    let mut decoded = Vec::with_capacity(login.len());
+    let mut bytes = login.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let digits = rest.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        decoded.push(escaped.unwrap_or(*first));
+        bytes = if escaped.is_some() { &rest[2..] } else { rest };
+    }
+    let packed = base64::engine::general_purpose::STANDARD.encode(decoded);
+    (plain, Some(format!("Basic {packed}")))
+}
+
 /// Speaks HTTP/1.1 to peers that share credentials and trust.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
@@ -286,5 +309,21 @@ fn chain(error: &dyn StdError) -> String {
     match text.rfind(" (os error ") {
         Some(at) => text[..at].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_an_address_becomes_a_header() {
+        let of = |url: &str| without_login(url);
+        assert_eq!(of("http://h:1/p?a=b@c"), ("http://h:1/p?a=b@c".to_owned(), None));
+        // user:pass and us:p@ss+
+        let (url, login) = of("https://user:pass@h/p");
+        assert_eq!((url.as_str(), login.as_deref()), ("https://h/p", Some("Basic dXNlcjpwYXNz")));
+        let (url, login) = of("https://us:p%40ss+@h");
+        assert_eq!((url.as_str(), login.as_deref()), ("https://h", Some("Basic dXM6cEBzcys=")));
     }
 }

@@ -19,6 +19,7 @@ mod words;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,8 @@ pub struct Notifier {
     outside: Mutex<outside::Running>,
     context: words::Context,
     held_back: Mutex<Option<(Instant, HeldBack)>>,
+    /// Turns of the loop that delivers.
+    turns: AtomicU64,
 }
 
 /// Names of alerts that an alert holds back.
@@ -110,6 +113,7 @@ impl Notifier {
                 mics: options.mics.clone(),
             },
             held_back: Mutex::default(),
+            turns: AtomicU64::new(0),
         }))
     }
 
@@ -144,9 +148,32 @@ impl Notifier {
     pub fn update(&self, alerts: &[Alert]) {
         let refused = self.change(|machine, now| machine.update(now, alerts));
         if refused > 0 {
+            self.own.metrics.alerts_refused_total.inc_by(refused as u64);
             tracing::error!("{refused} alerts refused: too many are held");
         }
         self.outside.lock().expect("no panic while outside is locked").tell(alerts);
+    }
+
+    /// Whether the loop that delivers makes another turn within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let before = self.turns.load(Ordering::Acquire);
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            self.wake.notify_one();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if self.turns.load(Ordering::Acquire) != before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Warns of silences that are about to end and hide something that fires.
+    pub fn warn_of_silences(&self) {
+        if self.read(|machine, now| machine.has_ending_silences(now)) {
+            self.change(|machine, now| machine.warn_of_silences(now));
+            self.hub.tell_pages(Event::Alerts);
+        }
     }
 
     /// Delivers until `stop`, then gives what is under way a moment to end.
@@ -175,6 +202,7 @@ impl Notifier {
     ) {
         loop {
             self.drive();
+            self.turns.fetch_add(1, Ordering::AcqRel);
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
             tokio::select! {
                 biased;
@@ -241,6 +269,8 @@ impl Notifier {
         match result {
             Ok(_) => {
                 note(DeliveryStatus::Success);
+                let due = clock::now().since(delivery.created);
+                self.own.metrics.notification_delivery_seconds.observe_duration(due);
                 if let Some(latency) = words::latency(&delivery.message, clock::now()) {
                     self.own.metrics.notification_latency_seconds.observe_duration(latency);
                 }

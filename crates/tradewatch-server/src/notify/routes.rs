@@ -181,6 +181,7 @@ pub async fn try_receiver(routes: &Routes, receiver: &str, options: &Options) ->
         let ends = matches!(integration.channel, Channel::PagerDuty(_));
         for status in ["firing", "resolved"].into_iter().take(if ends { 2 } else { 1 }) {
             let delivery = Delivery {
+                created: now,
                 id: 0,
                 key: format!("test-{}-{position}-{status}", now.as_millis()),
                 receiver: receiver.to_owned(),

@@ -13,6 +13,7 @@ use tradewatch_alert::budget::{self, Budget};
 use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
 use tradewatch_tsdb::{Labels, Timestamp};
 
+use super::alerts::holds;
 use super::params::Params;
 use super::respond::{ApiError, ApiResult, Success};
 use crate::config::scalar::PromDuration;
@@ -175,7 +176,7 @@ fn seconds(duration: Duration) -> Json {
 }
 
 /// How long it takes at worst until somebody is told of what this rule sees.
-fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
+pub fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
     let claims = budget::claims_rts6(spec);
     json!({
         "scrape": seconds(budget.scrape),
@@ -241,11 +242,15 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
     let (names, groups, files) = (list("rule_name[]"), list("rule_group[]"), list("file[]"));
     let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
     let running = monitor.groups.lock().expect("no panic while groups are listed").clone();
-    let limit = params.get("group_limit").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    let labels = params.matchers(false)?;
+    let (limit, token) = group_page(&params)?;
+    let mut began = token.is_none();
+    let mut next_token = None;
     let mut shown = Vec::new();
     for shown_group in running {
         let group = shown_group.lock();
-        if !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
+        began |= token == Some(group_token(&group).as_str());
+        if !began || !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
             continue;
         }
         let rules: Vec<Json> = group
@@ -253,20 +258,65 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .enumerate()
             .filter(|(_, (spec, ..))| if spec.is_alerting() { alerting } else { recording })
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
+            .filter(|(_, (spec, ..))| {
+                let own = Labels::from_pairs(&spec.labels);
+                labels.is_empty() || labels.iter().any(|set| holds(set, &own))
+            })
             .map(|(at, (spec, status, active))| {
                 let mut rule = rule_json(spec, status, group.state(at), &active, with_alerts);
+                rule["missingMetrics"] = json!(monitor.inputs.missing(group.file(), group.name(), at));
                 if let Some(budget) = shown_group.budget(at) {
                     rule["latencyBudget"] = budget_json(spec, budget);
                 }
                 rule
             })
             .collect();
-        if !rules.is_empty() {
-            shown.push(group_json(&group, rules));
+        if rules.is_empty() {
+            continue;
         }
+        if shown.len() == limit {
+            next_token = Some(group_token(&group));
+            break;
+        }
+        shown.push(group_json(&group, rules));
     }
-    shown.truncate(limit);
-    answer(&json!({"groups": shown}))
+    if let Some(token) = token.filter(|_| !began) {
+        return Err(ApiError::bad_data(format!(
+            "invalid group_next_token '{token}'. were rule groups changed?"
+        )));
+    }
+    let mut data = json!({"groups": shown});
+    if let Some(token) = next_token {
+        data["groupNextToken"] = Json::from(token);
+    }
+    answer(&data)
+}
+
+/// `group_limit` and `group_next_token`: at most so many groups, from that one on.
+fn group_page(params: &Params) -> Result<(usize, Option<&str>), ApiError> {
+    let token = params.get("group_next_token");
+    let limit = match params.get("group_limit") {
+        None if token.is_some() => {
+            return Err(ApiError::bad_data(
+                "group_limit needs to be present in order to paginate over the groups",
+            ));
+        }
+        None => usize::MAX,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if limit > 0 => limit,
+            _ => {
+                return Err(ApiError::bad_data(format!(
+                    "group_limit needs to be greater than 0, not {text:?}"
+                )));
+            }
+        },
+    };
+    Ok((limit, token))
+}
+
+/// Names a group in pages of groups.
+fn group_token(group: &Group) -> String {
+    format!("{:016x}", Labels::from_pairs([("file", group.file()), ("group", group.name())]).fingerprint())
 }
 
 fn group_json(group: &Group, rules: Vec<Json>) -> Json {

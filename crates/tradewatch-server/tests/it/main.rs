@@ -3,12 +3,15 @@
 
 mod alerting;
 mod alertmanager;
+mod alertmanager_clients;
 mod api;
 mod doors;
+mod generator;
 mod hostile;
 mod ledger;
 mod live;
 mod mail;
+mod people;
 mod pipeline;
 mod push;
 mod push_proto;
@@ -16,6 +19,7 @@ mod receivers;
 mod reload;
 mod restart;
 mod scraping;
+mod silence_of_the_monitor;
 mod support;
 mod timing;
 mod vendor;

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tradewatch_tsdb::{Damage, Db, Faults, Matcher, MemDir, Options, Timestamp};
 
@@ -40,6 +41,7 @@ fn nothing_acknowledged_is_lost() {
     println!("{seeds} seeds: {totals:?}");
     // A simulation that exercises nothing proves nothing.
     let Totals { kills, power_losses, refused_commits, failed_syncs, lost_unsynced, damaged, .. } = totals;
+    let Totals { late, blocks, merged, rewritten, .. } = totals;
     for (what, count) in [
         ("kills", kills),
         ("losses of power", power_losses),
@@ -47,6 +49,10 @@ fn nothing_acknowledged_is_lost() {
         ("failed syncs", failed_syncs),
         ("losses of unsynced samples", lost_unsynced),
         ("damaged files", damaged),
+        ("late samples", late),
+        ("blocks at a start", blocks),
+        ("merged blocks", merged),
+        ("blocks rewritten", rewritten),
     ] {
         assert!(count * 20 > seeds, "{what}: only {count} in {seeds} seeds");
     }
@@ -62,6 +68,10 @@ struct Totals {
     failed_checkpoints: u64,
     lost_unsynced: u64,
     damaged: u64,
+    late: u64,
+    blocks: u64,
+    merged: u64,
+    rewritten: u64,
 }
 
 impl Totals {
@@ -74,6 +84,10 @@ impl Totals {
         self.failed_checkpoints += other.failed_checkpoints;
         self.lost_unsynced += other.lost_unsynced;
         self.damaged += other.damaged;
+        self.late += other.late;
+        self.blocks += other.blocks;
+        self.merged += other.merged;
+        self.rewritten += other.rewritten;
     }
 }
 
@@ -124,7 +138,8 @@ impl Simulation {
                 0..=54 => self.commit(),
                 55..=69 => self.sync(),
                 70..=74 => self.compact(),
-                75..=77 => self.delete(),
+                75..=76 => self.delete(),
+                77 => self.clean(),
                 78..=85 => self.fail(),
                 86..=91 => self.heal(),
                 92..=95 => self.crash(false),
@@ -155,6 +170,17 @@ impl Simulation {
                 let id = appender.series(&labels(n));
                 appender.append(id, Timestamp::from_millis(ts), value).expect("in order");
                 batch.push((labels(n).to_string(), ts, value.to_bits()));
+            }
+        }
+        // Now and then one that should have come before.
+        if self.random.below(3) == 0 {
+            let (n, back) = (self.random.below(SERIES), 1000 * self.random.below(40) as i64 + 500);
+            let (ts, value) = (self.next_ts - back, self.random.below(1000) as f64);
+            let (series, id) = (labels(n).to_string(), appender.series(&labels(n)));
+            if !self.visible.get(&series).is_some_and(|samples| samples.contains_key(&ts)) {
+                appender.append(id, Timestamp::from_millis(ts), value).expect("within the window");
+                batch.push((series, ts, value.to_bits()));
+                self.totals.late += 1;
             }
         }
         for (series, ts, bits) in &batch {
@@ -196,7 +222,10 @@ impl Simulation {
         let outcome = if self.random.below(2) == 0 {
             self.db.checkpoint().map(|()| true)
         } else {
-            self.db.compact(Timestamp::from_millis(self.next_ts)).map(|done| done.is_checkpointed)
+            self.db.compact(Timestamp::from_millis(self.next_ts)).map(|done| {
+                self.totals.merged += done.blocks_merged as u64;
+                done.is_checkpointed
+            })
         };
         match outcome {
             Ok(true) => self.all_is_durable(),
@@ -210,6 +239,14 @@ impl Simulation {
         // What a failed deletion left behind the log is cut off by the next write at the latest.
         if self.db.read_only().is_none() {
             self.maybe_deleted.clear();
+        }
+    }
+
+    /// Rewrites blocks in which samples were deleted; nobody sees a difference.
+    fn clean(&mut self) {
+        match self.db.clean_tombstones() {
+            Ok(rewritten) => self.totals.rewritten += rewritten as u64,
+            Err(error) => assert!(!error.is_closed(), "seed {}: {error}", self.seed),
         }
     }
 
@@ -271,6 +308,7 @@ impl Simulation {
         self.dir = if is_power_loss { self.dir.lose_power() } else { self.dir.kill() };
         let (db, damage) = open(&self.dir);
         self.db = db;
+        self.totals.blocks += self.db.stats().blocks.count as u64;
         let found = contents(&self.db);
         let required = if is_power_loss { &self.synced } else { &self.visible };
         for (series, samples) in required {
@@ -315,7 +353,14 @@ impl Simulation {
 }
 
 fn open(dir: &MemDir) -> (Db, Vec<Damage>) {
-    let options = Options { segment_bytes_max: 1500, checkpoint_bytes: 5000, ..Options::default() };
+    let options = Options {
+        segment_bytes_max: 1500,
+        checkpoint_bytes: 5000,
+        chunk_samples_max: 5,
+        block_span: Duration::from_secs(40),
+        out_of_order_window: Duration::from_secs(60),
+        ..Options::default()
+    };
     let (db, recovery) = Db::open(Arc::new(dir.clone()), options).expect("the directory opens after a crash");
     for damage in &recovery.damage {
         assert!(damage.to_string().contains("offset"), "{damage}");

@@ -1,5 +1,6 @@
 //! The store from outside: against a model, a faulty disk, damaged files, and `kill -9`.
 
+mod blocks;
 mod crash;
 mod damage;
 mod kill;

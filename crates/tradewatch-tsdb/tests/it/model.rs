@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tradewatch_tsdb::{Db, Labels, MatchOp, Matcher, MemDir, Options, STALE_NAN, Timestamp};
@@ -16,6 +17,9 @@ enum Op {
     Rollback(Vec<(usize, i64, f64)>),
     Delete(usize, i64, i64),
     Checkpoint,
+    /// Merges blocks, or rewrites those in which samples were deleted.
+    Compact,
+    Clean,
     Reopen,
     Query(Vec<(usize, usize, usize)>, i64, i64),
 }
@@ -47,7 +51,9 @@ fn op() -> impl Strategy<Value = Op> {
         8 => samples().prop_map(Op::Append),
         1 => samples().prop_map(Op::Rollback),
         1 => (0usize..12, 0i64..200, 0i64..60).prop_map(|(n, start, len)| Op::Delete(n, start, start + len)),
-        1 => Just(Op::Checkpoint),
+        2 => Just(Op::Checkpoint),
+        2 => Just(Op::Compact),
+        1 => Just(Op::Clean),
         1 => Just(Op::Reopen),
         4 => (matchers, 0i64..250, 0i64..250).prop_map(|(matchers, a, b)| Op::Query(matchers, a.min(b), a.max(b))),
     ]
@@ -56,7 +62,14 @@ fn op() -> impl Strategy<Value = Op> {
 type Model = BTreeMap<Labels, Samples>;
 
 /// What the store says must be what the model says, refusals included.
-fn append(db: &Db, model: &mut Model, batch: &[(usize, i64, f64)], now: i64, commits: bool) {
+fn append(
+    db: &Db,
+    model: &mut Model,
+    batch: &[(usize, i64, f64)],
+    now: i64,
+    commits: bool,
+    takes_late: bool,
+) {
     let all = all_labels();
     let mut next = model.clone();
     let mut appender = db.appender();
@@ -67,6 +80,18 @@ fn append(db: &Db, model: &mut Model, batch: &[(usize, i64, f64)], now: i64, com
         let last =
             next.get(labels).and_then(|samples| samples.last_key_value()).map(|(ts, bits)| (*ts, *bits));
         match last {
+            Some((last, _)) if ts < last && takes_late => {
+                let samples = next.get_mut(labels).expect("it has a last one");
+                match samples.get(&ts) {
+                    Some(bits) if *bits != value.to_bits() => {
+                        assert!(outcome.is_err_and(|e| e.is_duplicate()))
+                    }
+                    _ => {
+                        outcome.expect("it is within the window");
+                        samples.insert(ts, value.to_bits());
+                    }
+                }
+            }
             Some((last, _)) if ts < last => assert!(outcome.is_err_and(|e| e.is_out_of_order())),
             Some((last, bits)) if ts == last && bits != value.to_bits() => {
                 assert!(outcome.is_err_and(|e| e.is_duplicate()));
@@ -122,16 +147,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_is_a_map_of_maps(ops in proptest::collection::vec(op(), 1..60)) {
+    fn the_store_is_a_map_of_maps(ops in proptest::collection::vec(op(), 1..80), takes_late in any::<bool>()) {
         let mut dir = MemDir::new(7);
-        let options = Options { segment_bytes_max: 600, ..Options::default() };
+        let options = Options {
+            segment_bytes_max: 600,
+            checkpoint_bytes: 1200,
+            chunk_samples_max: 3,
+            block_span: Duration::from_millis(40),
+            out_of_order_window: Duration::from_secs(if takes_late { 3600 } else { 0 }),
+            ..Options::default()
+        };
         let open = |dir: &MemDir| Db::open(Arc::new(dir.clone()), options.clone()).expect("opens");
         let (mut db, _) = open(&dir);
         let (mut model, mut now) = (Model::new(), 0i64);
         for op in &ops {
             match op {
                 Op::Append(batch) | Op::Rollback(batch) => {
-                    append(&db, &mut model, batch, now, matches!(op, Op::Append(_)));
+                    append(&db, &mut model, batch, now, matches!(op, Op::Append(_)), takes_late);
                     now += 4;
                 }
                 Op::Delete(n, start, end) => {
@@ -153,6 +185,8 @@ proptest! {
                     }
                     assert_eq!(count, expected as u64);
                 }
+                Op::Compact => drop(db.compact(Timestamp::from_millis(now)).expect("the disk works")),
+                Op::Clean => drop(db.clean_tombstones().expect("the disk works")),
                 Op::Checkpoint => db.checkpoint().expect("the disk works"),
                 Op::Reopen => {
                     dir = dir.kill();

@@ -7,6 +7,7 @@ mod differential;
 mod pipeline;
 mod platforms;
 mod recording;
+mod restore;
 mod routing;
 mod serve;
 mod support;
