@@ -16,7 +16,7 @@ use tower_http::compression::CompressionLayer;
 use super::guard::Guard;
 use super::respond::ApiError;
 use super::web_config::WebConfig;
-use super::{alertmanager, prometheus, status, tradewatch, ui};
+use super::{admin, alertmanager, prometheus, status, tradewatch, ui};
 use crate::monitor::Monitor;
 use crate::telemetry::{Handler, StatusClass};
 
@@ -95,7 +95,7 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))
         .route("/-/quit", put(quit).post(quit))
-        .route("/api/v1/admin/{*rest}", put(admin).post(admin))
+        .merge(admin::routes())
         .fallback(other)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())
@@ -148,13 +148,6 @@ async fn quit(State(monitor): State<Arc<Monitor>>) -> Response {
     }
     monitor.quit.notify_one();
     "Requesting termination... Goodbye!\n".into_response()
-}
-
-async fn admin(State(monitor): State<Arc<Monitor>>) -> Response {
-    if !monitor.options.web.enable_admin_api {
-        return ApiError::unavailable("admin APIs disabled").into_response();
-    }
-    ApiError::not_found("this version has no admin calls").into_response()
 }
 
 async fn other(request: Request) -> Response {

@@ -8,4 +8,5 @@ mod pipeline;
 mod platforms;
 mod recording;
 mod serve;
+mod store;
 mod support;
