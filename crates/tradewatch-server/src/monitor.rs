@@ -339,6 +339,7 @@ impl Monitor {
         let mut inputs = tokio::time::interval_at(first, INPUTS_EVERY);
         let mut last_errors = Vec::new();
         let mut synced = true;
+        let mut compacting: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -357,9 +358,16 @@ impl Monitor {
                     }
                 }
                 _ = compact.tick() => {
-                    let db = self.db.clone();
-                    let now = clock::now();
-                    let _ = tokio::task::spawn_blocking(move || db.compact(now)).await;
+                    // Not waited for: to merge blocks may take long, and samples are synced meanwhile.
+                    if compacting.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                        let db = self.db.clone();
+                        let now = clock::now();
+                        compacting = Some(tokio::task::spawn_blocking(move || {
+                            if let Err(error) = db.compact(now) {
+                                tracing::warn!("the store cannot be compacted: {error}");
+                            }
+                        }));
+                    }
                 }
                 _ = inputs.tick() => {
                     let monitor = self.clone();

@@ -29,6 +29,10 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// How long samples are kept.
     pub retention: Duration,
+    /// The most bytes that blocks may take before the oldest go.
+    pub retention_bytes: Option<u64>,
+    /// How late a sample may come behind newer ones of its series.
+    pub out_of_order_window: Duration,
     /// How long a written sample may wait until it also survives a loss of power.
     pub sync_interval: Duration,
     /// Folders of dashboard files.
@@ -113,6 +117,8 @@ impl Default for Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             data_dir: None,
             retention: Duration::from_secs(30 * 24 * 3600),
+            retention_bytes: None,
+            out_of_order_window: Duration::ZERO,
             sync_interval: Duration::from_secs(1),
             dashboards: Vec::new(),
             runbooks: Vec::new(),

@@ -181,8 +181,12 @@ fn guard(options: &Options, external_url: &str, web: &WebConfig) -> Guard {
 }
 
 async fn open_store(options: &Options) -> Result<Db, Error> {
-    let habits =
-        tradewatch_tsdb::Options { retention: options.retention, ..tradewatch_tsdb::Options::default() };
+    let habits = tradewatch_tsdb::Options {
+        retention: options.retention,
+        retention_bytes: options.retention_bytes,
+        out_of_order_window: options.out_of_order_window,
+        ..tradewatch_tsdb::Options::default()
+    };
     let Some(folder) = options.data_dir.clone() else { return Ok(Db::in_memory_with(habits)) };
     let opened = tokio::task::spawn_blocking(move || {
         let failed = |error: &dyn std::fmt::Display| {

@@ -1,7 +1,7 @@
 //! Batches of samples: checked one by one, written and made visible as a whole.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::db::{Db, Writer};
 use crate::error::{Error, Kind};
@@ -23,6 +23,8 @@ pub struct SeriesId(u32);
 pub struct Appender {
     db: Db,
     now: Option<Timestamp>,
+    /// How much had changed when the batch began.
+    changes: u64,
     pending: Vec<(u32, Sample)>,
     /// The newest pending sample of each series.
     last: IdMap<usize>,
@@ -51,6 +53,7 @@ impl Db {
         Appender {
             db: self.clone(),
             now: None,
+            changes: self.inner.changes.load(SeqCst),
             pending: Vec::new(),
             last: IdMap::default(),
             places: None,
@@ -87,6 +90,9 @@ impl Db {
             // What was set anew between the two locks waits for the next commit.
             let Head { unlogged_families, metadata, .. } = &mut *head;
             unlogged_families.retain(|family| families.get(family) != metadata.get(family));
+        }
+        if !samples.is_empty() {
+            self.inner.changes.fetch_add(1, SeqCst);
         }
         samples.iter().for_each(|(id, sample)| head.push(*id, sample));
         self.inner.appended.fetch_add(samples.len() as u64, Relaxed);
@@ -258,20 +264,22 @@ impl Appender {
         if writer.is_closed {
             return Err(Error::new(Kind::Closed));
         }
+        let is_unchanged = self.changes == db.inner.changes.load(SeqCst);
         let mut pending = self.renewed();
         // Only another appender that was faster can have changed what fits.
         let mut refused = 0;
-        let window = db.inner.options.out_of_order_window;
-        let head = db.head();
-        pending.retain(|(id, sample)| match head.check(*id, sample, window) {
-            Ok(fit) => fit != Fit::Same,
-            Err(error) => {
-                db.inner.refused.count(&error);
-                refused += 1;
-                false
-            }
-        });
-        drop(head);
+        if !is_unchanged {
+            let window = db.inner.options.out_of_order_window;
+            let head = db.head();
+            pending.retain(|(id, sample)| match head.check(*id, sample, window) {
+                Ok(fit) => fit != Fit::Same,
+                Err(error) => {
+                    db.inner.refused.count(&error);
+                    refused += 1;
+                    false
+                }
+            });
+        }
         db.write(&mut writer, &pending)?;
         Ok(Commit { samples: pending.len(), refused })
     }

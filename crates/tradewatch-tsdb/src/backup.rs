@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::block;
 use crate::block_writer::BlockWriter;
@@ -74,14 +75,11 @@ impl Db {
         drop(writer);
         let mut done = Imported::default();
         let mut seen = BTreeSet::new();
-        let stats = other.stats();
-        let (Some(min), Some(max)) = (stats.min_time, stats.max_time) else { return Ok(done) };
-        let mut day = min.as_millis().div_euclid(DAY_MS).saturating_mul(DAY_MS);
-        while day <= max.as_millis() {
-            let next = day.saturating_add(DAY_MS);
-            let range = (Timestamp::from_millis(day), Timestamp::from_millis(next - 1));
+        for day in days(other) {
+            let first = day.saturating_mul(DAY_MS);
+            let last = first.saturating_add(DAY_MS - 1);
+            let range = (Timestamp::from_millis(first), Timestamp::from_millis(last));
             self.import_day(&dir, other, range, &mut done, &mut seen)?;
-            day = next;
         }
         done.series = seen.len();
         Ok(done)
@@ -132,6 +130,7 @@ impl Db {
         };
         let block = outcome.inspect_err(|_| BlockWriter::abandon(dir.as_ref(), number))?;
         let mut head = self.head_mut();
+        self.inner.changes.fetch_add(1, SeqCst);
         for (id, last) in last {
             head.max_time = head.max_time.max(last);
             if let Some(series) = head.series.get_mut(&id) {
@@ -173,6 +172,23 @@ impl Db {
         samples.retain(|sample| !known.contains(&sample.ts));
         columns.set_samples(&samples);
     }
+}
+
+/// The days since 1970 of which a store has samples.
+fn days(db: &Db) -> BTreeSet<i64> {
+    let selection = db.select_chunks(&[], Timestamp::MIN, Timestamp::MAX);
+    let (mut days, mut columns) = (BTreeSet::new(), Columns::default());
+    for index in 0..selection.len() {
+        selection.read(index, &mut columns);
+        let mut last = None;
+        for ts in columns.ts.iter().chain(&columns.histogram_ts) {
+            let day = ts.div_euclid(DAY_MS);
+            if last.replace(day) != Some(day) {
+                days.insert(day);
+            }
+        }
+    }
+    days
 }
 
 /// Copies a snapshot into `to`, which has no store yet, opens it there and reads all of it.

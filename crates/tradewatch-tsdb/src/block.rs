@@ -253,6 +253,10 @@ impl Block {
         let Some(footer) = footer.filter(|footer| footer.number == number) else {
             return Ok(Err(whole("both footers are damaged, or of another block")));
         };
+        let is_within = |len: u64| len <= bytes.len() as u64;
+        if !is_within(footer.index_offset) || !is_within(footer.index_bytes) {
+            return Ok(Err(whole("the sections of the block do not fit its length")));
+        }
         let pages = footer.index_bytes.div_ceil(PAGE_BYTES as u64) as usize;
         let (from, len) = (footer.index_offset as usize, footer.index_bytes as usize);
         let is_consistent = from.checked_add(len + pages * 4 + len.min(PAGE_BYTES)) == Some(at)
@@ -474,9 +478,9 @@ impl Block {
         let unpack = || {
             let row = self.section(2).get(entry.times as usize * TIMES_BYTES..)?.get(..TIMES_BYTES)?;
             let (offset, len, crc) = (u64_at(row, 0) as usize, u32_at(row, 8) as usize, u32_at(row, 12));
-            let copies = [offset, offset + len];
+            let copies = [offset, offset.checked_add(len).filter(|end| *end <= self.bytes().len())?];
             let is_whole = |at: &usize| {
-                let data = self.bytes().get(*at..at + len);
+                let data = self.bytes().get(*at..).and_then(|data| data.get(..len));
                 data.is_some_and(|data| crc32fast::hash(data) == crc)
             };
             let (whole, damaged): (Vec<usize>, Vec<usize>) = copies.into_iter().partition(is_whole);

@@ -93,8 +93,10 @@ impl Packed<'_> {
     /// Appends the floats from `start` to `end`.
     pub fn floats_into(&self, start: i64, end: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
         if self.first.as_millis() >= start && self.last.as_millis() <= end {
-            times.reserve(self.count as usize);
-            values.reserve(self.count as usize);
+            // A sample takes two bits at least, so that a false count cannot ask for much memory.
+            let count = (self.count as usize).min(self.data.len() * 4);
+            times.reserve(count);
+            values.reserve(count);
         }
         for (ts, value) in Floats::new(self) {
             if ts > end {

@@ -53,6 +53,9 @@ pub fn put_times(out: &mut Vec<u8>, times: &[i64]) {
 
 /// Reads all `count` times of a column; `None` if it makes no sense.
 pub fn take_times(data: &[u8], count: usize) -> Option<Vec<i64>> {
+    if count > COLUMN_VALUES_MAX {
+        return None;
+    }
     let mut bytes = Bytes(data);
     match bytes.u8()? {
         FORM_STEADY => {

@@ -99,6 +99,8 @@ pub(crate) struct Inner {
     /// Orders commits; never held by a query.
     pub writer: Mutex<Writer>,
     pub head: RwLock<Head>,
+    /// Rises with everything that may change what fits behind a series.
+    pub changes: AtomicU64,
     pub refused: RefusedCounters,
     pub appended: AtomicU64,
 }
@@ -193,6 +195,7 @@ impl Db {
                 sync: Mutex::default(),
                 writer: Mutex::new(writer),
                 head: RwLock::new(head),
+                changes: AtomicU64::new(0),
                 refused: RefusedCounters::default(),
                 appended: AtomicU64::new(0),
             }),

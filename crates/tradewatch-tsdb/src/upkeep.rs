@@ -1,5 +1,6 @@
 //! What the store does besides taking and giving samples: sync, retention, checkpoints, deletion, the end.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, MutexGuard};
 
 use crate::block::{self, Block};
@@ -110,6 +111,7 @@ impl Db {
             wal.append(&payload, options.segment_bytes_max)?;
         }
         let mut head = self.head_mut();
+        self.inner.changes.fetch_add(1, SeqCst);
         let chunks = head.take_older(cutoff);
         let dead = head.blocks.replace(&gone, None);
         if !dead.is_empty() {
@@ -254,6 +256,7 @@ impl Db {
             wal.append(&payload, self.inner.options.segment_bytes_max)?;
         }
         let mut head = self.head_mut();
+        self.inner.changes.fetch_add(1, SeqCst);
         let mut removed: u64 = ids.into_iter().map(|id| head.delete(id, start, end)).sum();
         for (id, tombstone) in tombstones {
             removed += tombstone.removed;

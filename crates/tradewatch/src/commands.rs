@@ -177,6 +177,9 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         alertmanager_file: args.alertmanager_config,
         listen: args.listen,
         data_dir: Some(args.data_dir),
+        retention: args.retention,
+        retention_bytes: args.retention_size,
+        out_of_order_window: args.out_of_order_window.unwrap_or_default(),
         runbooks: args.runbooks,
         reload_on_hangup: true,
         ..Options::default()

@@ -7,6 +7,7 @@ mod demo;
 mod files;
 mod output;
 mod routing;
+mod store;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -58,6 +59,17 @@ enum Command {
     Catalog {
         #[command(subcommand)]
         action: CatalogAction,
+    },
+    /// Copy the store of a monitor that does not run
+    Backup(store::BackupArgs),
+    /// Bring a backup back, and read all of it
+    Restore(store::RestoreArgs),
+    /// Add samples of the past from OpenMetrics files
+    Import(store::ImportArgs),
+    /// Look into the store
+    Tsdb {
+        #[command(subcommand)]
+        action: store::TsdbAction,
     },
     /// Work with rule files
     Rules {
@@ -158,6 +170,15 @@ pub struct ServeArgs {
     /// Where samples, alert state and notifications are kept
     #[arg(long, alias = "storage.tsdb.path", default_value = DATA_DIR)]
     pub data_dir: PathBuf,
+    /// How long samples are kept, for example 30d
+    #[arg(long, alias = "storage.tsdb.retention.time", default_value = "30d", value_parser = retention)]
+    pub retention: Duration,
+    /// The most that blocks may take before the oldest go, for example 50GB
+    #[arg(long, alias = "storage.tsdb.retention.size", value_name = "SIZE", value_parser = size)]
+    pub retention_size: Option<u64>,
+    /// How late a sample may come behind newer ones of its series, for example 30m
+    #[arg(long, value_name = "DURATION", value_parser = retention)]
+    pub out_of_order_window: Option<Duration>,
     /// TLS and users, in Prometheus' web configuration format
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config: Option<PathBuf>,
@@ -429,6 +450,10 @@ fn main() -> ExitCode {
             Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
                 check::learn(&url, &platform, &service, out.as_deref()).await
             }
+            Command::Backup(args) => store::backup(&args),
+            Command::Restore(args) => store::restore(&args),
+            Command::Import(args) => store::import(&args),
+            Command::Tsdb { action } => store::tsdb(&action),
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
             Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
                 commands::check_rules(files, config, alertmanager_config)
@@ -461,6 +486,25 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 /// Reads `90s`, `10m`, `1h30m`.
+/// A duration as Prometheus writes it.
+fn retention(text: &str) -> Result<Duration, String> {
+    let millis = tradewatch_promql::duration::parse_duration_ms(text).ok().filter(|millis| *millis > 0);
+    let millis = millis.ok_or_else(|| format!("{text:?} is not a duration; write for example 30d or 12h"))?;
+    Ok(Duration::from_millis(millis.unsigned_abs()))
+}
+
+/// A number of bytes with a unit, as Prometheus writes it: powers of 1,024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let units = ["B", "KB", "MB", "GB", "TB", "PB"];
+    let power = units.iter().position(|known| *known == unit);
+    let bytes = number.parse::<u64>().ok().zip(power).and_then(|(n, power)| n.checked_mul(1 << (10 * power)));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is not a size; write for example 512MB or 50GB"))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let hint = || format!("{text:?} is not a duration; write for example 120s, 10m or 1h30m");
     let (mut total, mut digits) = (0u64, String::new());
@@ -505,6 +549,18 @@ mod tests {
             ("--speed", "fast"),
         ] {
             assert!(!parse(flag, value), "{flag} {value} was taken");
+        }
+    }
+
+    #[test]
+    fn retentions_and_sizes_are_read_or_refused() {
+        assert_eq!(retention("30d"), Ok(Duration::from_secs(30 * 24 * 3600)));
+        assert_eq!((size("512MB"), size("1B")), (Ok(512 << 20), Ok(1)));
+        for wrong in ["", "0s", "-1d", "x"] {
+            assert!(retention(wrong).is_err(), "{wrong:?} was taken");
+        }
+        for wrong in ["", "5", "0GB", "1XB", "GB", "99999999999PB", "1.5GB"] {
+            assert!(size(wrong).is_err(), "{wrong:?} was taken");
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP: the Prometheus API, the parts of Alertmanager's, our own, and the pages.
 
+pub mod admin;
 pub mod alertmanager;
 pub mod alerts;
 pub mod buckets;

@@ -37,7 +37,7 @@ pub fn routes() -> Router<Arc<Monitor>> {
 }
 
 /// The parameters of a request; a form counts only where it says that it is one.
-fn params(query: Option<&str>, headers: &HeaderMap, body: &Bytes) -> Params {
+pub fn params(query: Option<&str>, headers: &HeaderMap, body: &Bytes) -> Params {
     let is_form = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

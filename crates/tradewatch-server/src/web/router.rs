@@ -17,7 +17,7 @@ use super::guard::Guard;
 use super::people::actor;
 use super::respond::ApiError;
 use super::web_config::WebConfig;
-use super::{alertmanager, people, prometheus, status, tradewatch, ui};
+use super::{admin, alertmanager, people, prometheus, status, tradewatch, ui};
 use crate::audit::{Action, Entry};
 use crate::clock;
 use crate::monitor::Monitor;
@@ -100,7 +100,7 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))
         .route("/-/quit", put(quit).post(quit))
-        .route("/api/v1/admin/{*rest}", put(admin).post(admin))
+        .merge(admin::routes())
         .fallback(other)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())
@@ -155,13 +155,6 @@ async fn quit(State(monitor): State<Arc<Monitor>>, headers: HeaderMap) -> Respon
     monitor.note_deed(Entry::new(clock::now().as_millis(), asks, Action::Quit, ""));
     monitor.quit.notify_one();
     "Requesting termination... Goodbye!\n".into_response()
-}
-
-async fn admin(State(monitor): State<Arc<Monitor>>) -> Response {
-    if !monitor.options.web.enable_admin_api {
-        return ApiError::unavailable("admin APIs disabled").into_response();
-    }
-    ApiError::not_found("this version has no admin calls").into_response()
 }
 
 async fn other(request: Request) -> Response {

@@ -170,3 +170,34 @@ async fn a_claim_to_be_in_time_that_cannot_hold_is_an_error() {
     server.reload().await.expect("in time now");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn samples_are_deleted_and_snapshots_taken_once_that_is_allowed() {
+    let (peer, _) = Peer::with_text("a 1\nb 1\n").await;
+    let folder = Folder::new();
+    let mut options = options(&folder, &job(peer.addr, ""));
+    options.data_dir = Some(folder.path().join("data"));
+    options.web.enable_admin_api = true;
+    let server = start(options).await;
+    until_query(&server, "a", &[1.0]).await;
+    let admin = |call: &str| url(&server, &format!("/api/v1/admin/tsdb/{call}"));
+    let snapshot = ask(Method::POST, &admin("snapshot"), &[], "").await;
+    assert_eq!(snapshot.status, StatusCode::OK, "{}", String::from_utf8_lossy(&snapshot.body));
+    let json: serde_json::Value = serde_json::from_slice(&snapshot.body).expect("JSON");
+    let path = folder.path().join("data/snapshots").join(json["data"]["name"].as_str().expect("a name"));
+    let dir = std::sync::Arc::new(tradewatch_tsdb::FsDir::new(&path).expect("a folder"));
+    let (copy, recovery) = tradewatch_tsdb::Db::open(dir, Default::default()).expect("it opens");
+    assert!(recovery.damage.is_empty() && copy.stats().series > 0);
+    let nothing = ask(Method::POST, &admin("delete_series"), &[], "").await;
+    assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
+    let before = tradewatch_server::clock::now();
+    let at = format!("/api/v1/query?query=b&time={}", before.as_secs_f64());
+    assert_eq!(get_json(&server, &at).await["data"]["result"].as_array().map(Vec::len), Some(1));
+    let gone = ask(Method::POST, &admin("delete_series?match[]=b"), &[], "").await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", String::from_utf8_lossy(&gone.body));
+    assert_eq!(ask(Method::PUT, &admin("clean_tombstones"), &[], "").await.status, StatusCode::NO_CONTENT);
+    // The target goes on to expose it, so what is left of it begins behind the call.
+    assert_eq!(get_json(&server, &at).await["data"]["result"].as_array().map(Vec::len), Some(0));
+    assert_eq!(query(&server, "a").await.len(), 1);
+    server.shutdown().await;
+}

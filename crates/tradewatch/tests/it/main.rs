@@ -11,4 +11,5 @@ mod recording;
 mod restore;
 mod routing;
 mod serve;
+mod store;
 mod support;
