@@ -1,5 +1,5 @@
-//! What an operation of the SDK may cost in instructions, and whether its unsafe code keeps to its memory; both under
-//! valgrind, whose figures do not depend on what else the machine does.
+//! What an operation of the SDK may cost in instructions, and whether its unsafe code keeps to its memory, both under
+//! valgrind, whose figures do not depend on what else the machine does; and what series and threads cost in memory.
 
 use crate::ci::{Run, cargo_in, command};
 use anyhow::{Context, Result, anyhow, bail};
@@ -33,6 +33,8 @@ pub fn run(run: &Run, record: bool) -> Result<()> {
     command(root, "valgrind", &args, &[])?;
     let measured = read_costs(&std::fs::read_to_string(&out)?)?;
     compare(root, &measured, record)?;
+    let program = programs.join("memory").to_string_lossy().into_owned();
+    command(root, &program, &[], &[]).context("memory of series and threads")?;
     let program = programs.join("memcheck").to_string_lossy().into_owned();
     // Slabs of threads live as long as the process: reachable, which is no leak.
     let args = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--fair-sched=yes"];

@@ -65,10 +65,31 @@ fn a_reader_sees_whole_observations_of_one_writer() {
                 });
             }
         });
-        cells.check();
+        // In a thread of its own: loom does not switch away from the first one here.
+        let reader = cells.clone();
+        let reader = loom::thread::spawn(move || reader.check());
         thread.join().unwrap();
+        reader.join().unwrap();
         cells.check();
         assert_eq!(cells.0[2].load(Ordering::Relaxed), 2);
+    });
+}
+
+/// The model does look: without the marks a reader sees halves.
+#[test]
+#[should_panic(expected = "assertion")]
+fn without_the_marks_a_reader_sees_halves() {
+    model(|| {
+        let cells = Cells::new();
+        let writer = cells.clone();
+        let thread = loom::thread::spawn(move || {
+            add_float(&writer.0[1], 3.0);
+            add_int(&writer.0[2], 1);
+        });
+        let reader = cells.clone();
+        let reader = loom::thread::spawn(move || reader.check());
+        thread.join().unwrap();
+        reader.join().unwrap();
     });
 }
 

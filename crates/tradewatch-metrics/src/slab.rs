@@ -365,8 +365,14 @@ impl Allocator {
         let base = match self.blocks.pop() {
             Some(base) => base,
             None => {
+                // Several at once, so that few cells are left over between blocks and ranges.
+                const CELLS: usize = 32 * BLOCK_CELLS;
                 self.extend(0)?;
-                self.skip(self.kinds.len().wrapping_neg() % BLOCK_CELLS, BLOCK_CELLS)?
+                let to_line = self.kinds.len().wrapping_neg() % BLOCK_CELLS;
+                let left = CHUNK_CELLS - self.kinds.len() % CHUNK_CELLS;
+                let base = self.skip(if left < to_line + CELLS { left } else { to_line }, CELLS)?;
+                self.blocks.extend((1..32).rev().map(|block| base + (block * BLOCK_CELLS) as u32));
+                base
             }
         };
         self.kinds[base as usize..][..BLOCK_CELLS].fill(CellKind::Int);
