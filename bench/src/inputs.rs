@@ -7,6 +7,8 @@ pub const SIDES: [&str; 2] = ["buy", "sell"];
 pub const STATUSES: [&str; 4] = ["new", "filled", "rejected", "failed"];
 /// Twelve edges, as a latency histogram has them.
 pub const EDGES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+/// One call in this many is timed by a sampled timer.
+pub const STRIDE: u32 = 64;
 /// Symbols of the encoding benchmark, times two sides, times eight strategies.
 pub const ENCODE_SYMBOLS: usize = 6_250;
 pub const ENCODE_STRATEGIES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tradewatch_metrics::*;
 
-use crate::Subject;
 use crate::inputs::{self, ENCODE_HISTOGRAM_SYMBOLS, MASK};
+use crate::{Scrape, Subject};
 
 open_label!(pub struct Symbol("symbol"), budget = 64);
 open_label!(pub struct Listed("symbol"), budget = 8000);
@@ -33,6 +33,11 @@ struct Hot {
     /// Latency.
     #[buckets(inputs::EDGES)]
     latency_seconds: Histogram,
+    /// The same, natively.
+    #[native(schema = 3)]
+    native_seconds: NativeHistogram,
+    /// Calls, one in so many of them timed.
+    calls_total: Counter,
 }
 
 #[derive(Metrics)]
@@ -66,7 +71,7 @@ pub fn subject() -> Subject {
             status: Status::ALL[event.status],
         })
         .collect();
-    let (a, b, c, d, e) = (m.clone(), m.clone(), m.clone(), m.clone(), m);
+    let (a, b, c, d, e, f) = (m.clone(), m.clone(), m.clone(), m.clone(), m.clone(), m.clone());
     let also_typed = typed.clone();
     Subject {
         library: "tradewatch-metrics",
@@ -94,11 +99,22 @@ pub fn subject() -> Subject {
             let events = inputs::events();
             (0..n as usize).for_each(|step| black_box(&histogram).observe(events[step & MASK].latency));
         }),
+        native: Some(Arc::new(move |n| {
+            let histogram = (*f.native_seconds).clone();
+            let events = inputs::events();
+            (0..n as usize).for_each(|step| black_box(&histogram).observe(events[step & MASK].latency));
+        })),
         timer: Arc::new(move |n| {
             for _ in 0..n {
                 black_box(e.latency_seconds.start()).stop();
             }
         }),
+        sampled: Some(Arc::new(move |n| {
+            let timer = SampledTimer::new(m.calls_total.at(()), m.latency_seconds.at(()), inputs::STRIDE);
+            for _ in 0..n {
+                black_box(&timer).start().stop();
+            }
+        })),
         counters: Box::new(|| {
             let (registry, wide) = hundred_thousand();
             encoder(registry, wide)
@@ -137,12 +153,11 @@ pub fn body() -> Vec<u8> {
     body
 }
 
-fn encoder<M: 'static>(registry: Registry, keep: M) -> Box<dyn FnMut() -> usize> {
-    let mut body = Vec::new();
-    Box::new(move || {
+fn encoder<M: 'static>(registry: Registry, keep: M) -> Scrape {
+    Box::new(move |body| {
         let _ = &keep;
-        body.clear();
-        registry.encode(Format::Text004, &mut body);
-        body.len()
+        body.bytes.clear();
+        registry.encode(Format::Text004, &mut body.bytes);
+        body.bytes.len()
     })
 }

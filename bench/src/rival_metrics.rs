@@ -5,15 +5,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, NativeHistogramConfig, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
-use crate::Subject;
 use crate::inputs::{self, EDGES, ENCODE_HISTOGRAM_SYMBOLS, ENCODE_STRATEGIES, MASK, SIDES, STATUSES};
+use crate::{Scrape, Subject};
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 fn recorder() -> PrometheusRecorder {
-    PrometheusBuilder::new().set_buckets(&EDGES).unwrap().build_recorder()
+    // A factor of 1.1 is schema 3.
+    let native = NativeHistogramConfig::new(1.1, 160, 1e-9).unwrap();
+    PrometheusBuilder::new()
+        .set_buckets(&EDGES)
+        .unwrap()
+        .set_native_histogram_for_metric(Matcher::Full("native_seconds".to_owned()), native)
+        .build_recorder()
 }
 
 /// Samples are only queued by `record`; draining them is part of the cost.
@@ -24,6 +32,8 @@ pub fn subject() -> Subject {
     let handle = recorder.handle();
     let counter = recorder.register_counter(&Key::from_name("events_total"), &METADATA);
     let histogram = recorder.register_histogram(&Key::from_name("latency_seconds"), &METADATA);
+    let native = recorder.register_histogram(&Key::from_name("native_seconds"), &METADATA);
+    let native_handle = handle.clone();
     let (timed, timed_handle) = (histogram.clone(), handle.clone());
     Subject {
         library: "metrics",
@@ -52,6 +62,15 @@ pub fn subject() -> Subject {
                 }
             }
         }),
+        native: Some(Arc::new(move |n| {
+            let events = inputs::events();
+            for step in 0..n as usize {
+                black_box(&native).record(events[step & MASK].latency);
+                if step % UPKEEP_EVERY == 0 {
+                    native_handle.run_upkeep();
+                }
+            }
+        })),
         timer: Arc::new(move |n| {
             for step in 0..n as usize {
                 let start = black_box(Instant::now());
@@ -61,6 +80,7 @@ pub fn subject() -> Subject {
                 }
             }
         }),
+        sampled: None,
         counters: Box::new(|| {
             let recorder = self::recorder();
             for symbol in inputs::many_symbols() {
@@ -92,8 +112,8 @@ pub fn subject() -> Subject {
     }
 }
 
-fn encoder(handle: PrometheusHandle, keep: PrometheusRecorder) -> Box<dyn FnMut() -> usize> {
-    Box::new(move || {
+fn encoder(handle: PrometheusHandle, keep: PrometheusRecorder) -> Scrape {
+    Box::new(move |_| {
         let _ = &keep;
         handle.render().len()
     })

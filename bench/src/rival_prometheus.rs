@@ -7,8 +7,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use crate::Subject;
 use crate::inputs::{self, EDGES, ENCODE_HISTOGRAM_SYMBOLS, ENCODE_STRATEGIES, MASK, SIDES, STATUSES};
+use crate::{Scrape, Subject};
 
 pub fn subject() -> Subject {
     let counter = IntCounter::new("events_total", "Plain events.").unwrap();
@@ -34,11 +34,13 @@ pub fn subject() -> Subject {
             let events = inputs::events();
             (0..n as usize).for_each(|step| black_box(&histogram).observe(events[step & MASK].latency));
         }),
+        native: None,
         timer: Arc::new(move |n| {
             for _ in 0..n {
                 black_box(timed.start_timer()).observe_duration();
             }
         }),
+        sampled: None,
         counters: Box::new(|| {
             let vec =
                 IntCounterVec::new(Opts::new("orders_total", "Orders."), &["symbol", "side", "strategy"])
@@ -67,11 +69,10 @@ pub fn subject() -> Subject {
     }
 }
 
-fn encoder(registry: Registry) -> Box<dyn FnMut() -> usize> {
-    let mut body = Vec::new();
-    Box::new(move || {
-        body.clear();
-        TextEncoder::new().encode(&registry.gather(), &mut body).unwrap();
-        body.len()
+fn encoder(registry: Registry) -> Scrape {
+    Box::new(move |body| {
+        body.bytes.clear();
+        TextEncoder::new().encode(&registry.gather(), &mut body.bytes).unwrap();
+        body.bytes.len()
     })
 }

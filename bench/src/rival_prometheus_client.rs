@@ -7,11 +7,11 @@ use std::time::Instant;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 use prometheus_client::registry::Registry;
 
-use crate::Subject;
 use crate::inputs::{self, EDGES, ENCODE_HISTOGRAM_SYMBOLS, ENCODE_STRATEGIES, MASK, SIDES};
+use crate::{Scrape, Subject};
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 enum Side {
@@ -51,6 +51,7 @@ pub fn subject() -> Subject {
     let counter: Counter = Counter::default();
     let family = Family::<Order, Counter>::default();
     let histogram = Histogram::new(EDGES);
+    let native = Histogram::new_native(NativeHistogramConfig::with_schema(3));
     let timed = histogram.clone();
     Subject {
         library: "prometheus-client",
@@ -76,6 +77,10 @@ pub fn subject() -> Subject {
             let events = inputs::events();
             (0..n as usize).for_each(|step| black_box(&histogram).observe(events[step & MASK].latency));
         }),
+        native: Some(Arc::new(move |n| {
+            let events = inputs::events();
+            (0..n as usize).for_each(|step| black_box(&native).observe(events[step & MASK].latency));
+        })),
         // It has no timer: what its users write.
         timer: Arc::new(move |n| {
             for _ in 0..n {
@@ -83,6 +88,7 @@ pub fn subject() -> Subject {
                 timed.observe(start.elapsed().as_secs_f64());
             }
         }),
+        sampled: None,
         counters: Box::new(|| {
             let family = Family::<Wide, Counter>::default();
             for symbol in inputs::many_symbols() {
@@ -108,11 +114,10 @@ pub fn subject() -> Subject {
     }
 }
 
-fn encoder(registry: Registry) -> Box<dyn FnMut() -> usize> {
-    let mut body = String::new();
-    Box::new(move || {
-        body.clear();
-        text::encode(&mut body, &registry).unwrap();
-        body.len()
+fn encoder(registry: Registry) -> Scrape {
+    Box::new(move |body| {
+        body.text.clear();
+        text::encode(&mut body.text, &registry).unwrap();
+        body.text.len()
     })
 }

@@ -9,11 +9,23 @@ mod tests {
     const ALLOWED: &[(&str, &[&str])] = &[
         ("tradewatch-metrics-derive", &[]),
         ("tradewatch-metrics", &["tradewatch-metrics-derive"]),
+        // It names itself: its tests are of all its features.
+        ("tradewatch-instrument", &["tradewatch-instrument", "tradewatch-metrics"]),
         ("tradewatch-catalog", &["tradewatch-metrics"]),
         ("tradewatch-tsdb", &[]),
         ("tradewatch-promql", &["tradewatch-tsdb"]),
         ("tradewatch-calendar", &[]),
         ("tradewatch-alert", &["tradewatch-promql", "tradewatch-tsdb"]),
+        (
+            "tradewatch-check",
+            &[
+                "tradewatch-alert",
+                "tradewatch-catalog",
+                "tradewatch-metrics",
+                "tradewatch-promql",
+                "tradewatch-tsdb",
+            ],
+        ),
         (
             "tradewatch-server",
             &[

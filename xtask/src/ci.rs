@@ -20,22 +20,28 @@ pub enum Size {
 const DEBIAN_PACKAGES: &[&str] = &[
     "postgresql",
     "redis-server",
+    "rabbitmq-server",
     "prometheus",
     "prometheus-alertmanager",
     "chromium",
     "fonts-dejavu-core",
     "curl",
     "python3-venv",
+    "python3-aiosmtpd",
+    "valgrind",
 ];
 /// The files that show that those packages are there.
 const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/redis-server",
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "/usr/bin/prometheus",
     "/usr/bin/promtool",
     "/usr/bin/amtool",
     "/usr/bin/chromium",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     "/usr/bin/curl",
+    "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
+    "/usr/bin/valgrind",
 ];
 /// PyPI packages of the outside clients.
 const PYPI_PACKAGES: &[&str] = &["alpaca-py==0.44.0", "prometheus-client==0.26.0"];
@@ -62,29 +68,55 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
             "long checks at full size: 10,000 crash seeds, 100 kills, 200,000 fuzz rounds, a scene of 600 s"
         ),
     }
-    let mut run = Run { root: root.to_path_buf(), size, only: only.map(str::to_owned), results: Vec::new() };
+    let mut run = Run { size, only: only.map(str::to_owned), ..Run::alone(root) };
     run.stage("install", install);
     run.stage("format", |run| cargo(run, &["fmt", "--all", "--check"]));
     run.stage("clippy", |run| {
         cargo(run, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
     });
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
+    run.stage("budget", |run| crate::budget::run(run, false));
+    run.stage("loom", |run| {
+        let args = ["test", "--quiet", "--locked", "--profile", "loom", "-p", "tradewatch-loom"];
+        cargo_in(run, &run.root.join("bench"), &args)
+    });
+    run.stage("readers", crate::readers::run);
     run.stage("dashboards", |run| crate::dashboards::run(&run.root, true));
+    if size == Size::Full {
+        // Fetches the published tables anew, so it belongs to the night.
+        run.stage("calendars", |run| crate::calendars::run(&run.root, true));
+    }
     run.stage("conformance", |run| {
         let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
         crate::conformance::run(&run.root, &options)
     });
     run.stage("rules", rules);
+    run.stage("check", check);
     run.stage("ui", ui);
     run.stage("release build", |run| {
         cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
     });
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
+    if size == Size::Full {
+        run.stage("alert latency", |run| {
+            crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
+        });
+    }
     run.report()
 }
 
 impl Run {
+    /// What a stage knows when it is run by itself.
+    pub fn alone(root: &Path) -> Run {
+        Run { root: root.to_path_buf(), size: Size::Small, only: None, results: Vec::new() }
+    }
+
+    /// How long the long checks run.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     fn stage(&mut self, name: &'static str, body: impl FnOnce(&Run) -> Result<()>) {
         if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             return;
@@ -133,6 +165,11 @@ pub fn command(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -
 }
 
 fn cargo(run: &Run, args: &[&str]) -> Result<()> {
+    cargo_in(run, &run.root, args)
+}
+
+/// Runs cargo in a folder of the repository, the sizes of long checks in its environment.
+pub fn cargo_in(run: &Run, dir: &Path, args: &[&str]) -> Result<()> {
     // The long checks read their size from the environment; without it they run small.
     let env: &[(&str, &str)] = match run.size {
         Size::Small => &[("CARGO_INCREMENTAL", "0")],
@@ -143,7 +180,7 @@ fn cargo(run: &Run, args: &[&str]) -> Result<()> {
             ("TRADEWATCH_FUZZ_ROUNDS", "200000"),
         ],
     };
-    command(&run.root, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args, env)
+    command(dir, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args, env)
 }
 
 fn install(run: &Run) -> Result<()> {
@@ -194,6 +231,22 @@ fn rules(run: &Run) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
+fn check(run: &Run) -> Result<()> {
+    let ours = [
+        "run",
+        "--quiet",
+        "--locked",
+        "--bin",
+        "tradewatch",
+        "--",
+        "check",
+        "--platform",
+        "trading-platform",
+    ];
+    cargo(run, &[&ours[..], &["platforms/trading-platform", "platforms/tradewatch"]].concat())
 }
 
 /// The UI's types and tests, and that the committed build is what its source gives.

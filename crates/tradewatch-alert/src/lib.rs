@@ -49,7 +49,7 @@ pub mod rules;
 pub mod template;
 pub mod text;
 pub mod unittest;
-mod yaml;
+pub mod yaml;
 
 pub use alert::{Alert, Fingerprint, Severity, State};
 pub use error::{ConfigError, Error};

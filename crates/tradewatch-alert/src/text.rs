@@ -97,6 +97,15 @@ fn named(alert: &MessageAlert) -> String {
     what.map_or_else(|| name.to_owned(), |what| format!("{name} {what}"))
 }
 
+/// The alert's name and what it is about, or its summary where it has one.
+pub fn named_first(alert: &MessageAlert) -> String {
+    let name = alert.labels.get("alertname").map_or("alert", String::as_str);
+    match alert.annotations.get("summary").filter(|text| !text.is_empty()) {
+        Some(summary) => format!("{name}: {summary}"),
+        None => named(alert),
+    }
+}
+
 fn links(message: &Message, first: &MessageAlert) -> String {
     let link =
         |names: &[&str]| names.iter().find_map(|name| first.annotations.get(*name)).filter(|l| !l.is_empty());

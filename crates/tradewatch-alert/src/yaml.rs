@@ -3,7 +3,8 @@
 //! Configuration is read from this tree and not through `serde`, since a serde struct ends at the
 //! first thing wrong: one broken rule must not hide the others, and each error must name its place.
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+pub use serde_saphyr::granit_parser::ScalarStyle;
+use serde_saphyr::granit_parser::{Event, Parser, Span};
 
 use crate::error::ConfigError;
 
@@ -12,25 +13,37 @@ const NODES_MAX: usize = 500_000;
 
 /// One value of the document.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub struct Node {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
     /// The bytes of the source that hold it, quotes included.
-    bytes: (usize, usize),
+    pub bytes: (usize, usize),
+    /// What it is.
     pub kind: Kind,
 }
 
+/// The kinds of value.
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `null`, `~` or nothing at all.
     Null,
-    Scalar { text: String, style: ScalarStyle },
+    /// A text, number or truth value, unescaped.
+    Scalar {
+        /// Its text.
+        text: String,
+        /// How it is written.
+        style: ScalarStyle,
+    },
+    /// A sequence.
     List(Vec<Node>),
+    /// A mapping, in the order of the file.
     Map(Vec<(Node, Node)>),
 }
 
 impl Node {
+    /// Whether there is no value.
     pub fn is_null(&self) -> bool {
         matches!(self.kind, Kind::Null)
     }
@@ -101,7 +114,7 @@ impl Node {
 }
 
 /// The first document of `source`; `None` when it is empty. The flag says that more followed.
-pub(crate) fn parse(path: &str, source: &str) -> Result<(Option<Node>, bool), ConfigError> {
+pub fn parse(path: &str, source: &str) -> Result<(Option<Node>, bool), ConfigError> {
     let mut builder = Builder { path, anchors: Vec::new(), nodes: 0, parser: Parser::new_from_str(source) };
     let mut root = None;
     loop {
@@ -249,11 +262,13 @@ pub(crate) struct Reader<'a> {
     pub path: &'a str,
     pub source: &'a str,
     pub errors: Vec<ConfigError>,
+    /// How many of them cost only the thing at their place.
+    faults: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(path: &'a str, source: &'a str) -> Reader<'a> {
-        Reader { path, source, errors: Vec::new() }
+        Reader { path, source, errors: Vec::new(), faults: 0 }
     }
 
     pub fn error(&mut self, at: &Node, message: impl Into<String>, fix: impl Into<String>) {
@@ -280,6 +295,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An error that costs only the thing at its place; the rest of the file is used.
+    pub fn fault(&mut self, at: &Node, message: impl Into<String>, fix: impl Into<String>) {
+        self.error(at, message, fix);
+        self.faults += 1;
+    }
+
     /// Everything found, in the order of the file.
     pub fn sorted(mut self) -> Vec<ConfigError> {
         self.errors.sort_by_key(|e| (e.line, e.column));
@@ -288,7 +309,7 @@ impl<'a> Reader<'a> {
 
     /// How many errors there are so far, to see whether a part added one.
     pub fn failures(&self) -> usize {
-        self.errors.iter().filter(|e| !e.warning).count()
+        self.errors.iter().filter(|e| !e.warning).count() - self.faults
     }
 
     /// The entries of a mapping; null is an empty one.

@@ -8,55 +8,86 @@
 //! All intervals are half-open: at the very instant of the open the market is open, at that of the
 //! close it is closed.
 //!
+//! Sessions before and after the regular one are known for New York only, where a published source has them; elsewhere
+//! [`Calendar::knows_extended_hours`] says that the time outside regular hours was not looked into. What happens after
+//! the tables were made (a closure announced the day before, a halt) is laid over them as an [`Overlay`].
+//!
 //! ```
 //! use tradewatch_calendar::{Calendar, Phase};
 //!
 //! let calendar = Calendar::new();
 //! let day_after_thanksgiving = "2026-11-27T13:00-05:00[America/New_York]".parse::<jiff::Zoned>().unwrap();
-//! assert_eq!(calendar.phase("XNYS", day_after_thanksgiving.timestamp()), Phase::Closed);
+//! assert_eq!(calendar.phase("XNYS", day_after_thanksgiving.timestamp()), Phase::Post);
 //! assert_eq!(calendar.phase("CRYPTO", day_after_thanksgiving.timestamp()), Phase::Open);
 //! ```
 
+mod overlay;
 mod table;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::{Date, Weekday};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
+pub use overlay::{Change, Entry, Halt, OVERLAY_ENTRIES_MAX, Overlay, OverlayError};
 use table::Table;
 
 /// The venue that never closes.
 pub const CRYPTO: &str = "CRYPTO";
 
+/// Foreign exchange, traded around the clock from Sunday 17:00 to Friday 17:00 in New York.
+///
+/// That is the week of the interbank market; it has no holidays in common, only thin days.
+pub const FOREX: &str = "FOREX";
+
+/// How long before the end of its table a venue should be complained about.
+pub const HORIZON_WARNING: SignedDuration = SignedDuration::from_hours(60 * 24);
+
 /// What a venue does at an instant.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Phase {
+    /// The session before the regular one, where it is known.
+    Pre,
     /// Continuous trading.
     Open,
-    /// No trading: night, weekend, holiday, lunch break.
+    /// The break in the middle of a session.
+    Break,
+    /// The session after the regular one, where it is known.
+    Post,
+    /// Trading of the whole venue is suspended within a session.
+    Halted,
+    /// No trading: night, weekend, holiday.
     Closed,
     /// The venue is not known, or the instant lies beyond the horizon of its table.
     Unknown,
 }
 
 impl Phase {
-    /// As it stands in labels: `open`, `closed`, `unknown`.
+    /// Every phase, in the order of a day.
+    pub const ALL: [Phase; 7] =
+        [Phase::Pre, Phase::Open, Phase::Break, Phase::Post, Phase::Halted, Phase::Closed, Phase::Unknown];
+
+    /// As it stands in labels: `pre`, `open`, `break`, `post`, `halted`, `closed`, `unknown`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Phase::Pre => "pre",
             Phase::Open => "open",
+            Phase::Break => "break",
+            Phase::Post => "post",
+            Phase::Halted => "halted",
             Phase::Closed => "closed",
             Phase::Unknown => "unknown",
         }
     }
 
-    /// Whether it is open, where that is known.
+    /// Whether there is regular trading, where that is known.
     pub const fn is_open(self) -> Option<bool> {
         match self {
             Phase::Open => Some(true),
-            Phase::Closed => Some(false),
+            Phase::Pre | Phase::Break | Phase::Post | Phase::Halted | Phase::Closed => Some(false),
             Phase::Unknown => None,
         }
     }
@@ -73,6 +104,8 @@ pub struct Session {
     pub close: Timestamp,
     /// The break in its middle, half-open as well.
     pub recess: Option<(Timestamp, Timestamp)>,
+    /// When the session before it begins and the one after it ends, where a source says so.
+    pub extended: Option<(Timestamp, Timestamp)>,
     /// Whether its hours are not the regular ones of its time: a half day, or a special session.
     pub is_special: bool,
 }
@@ -80,7 +113,41 @@ pub struct Session {
 impl Session {
     /// Whether there is trading at `now`.
     pub fn contains(&self, now: Timestamp) -> bool {
-        self.open <= now && now < self.close && self.recess.is_none_or(|(from, to)| now < from || to <= now)
+        self.parts().any(|(from, to)| from <= now && now < to)
+    }
+
+    /// The one or two intervals of trading, half-open.
+    pub fn parts(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> + use<> {
+        let (morning, afternoon) = match self.recess {
+            None => ((self.open, self.close), None),
+            Some((from, to)) => ((self.open, from), Some((to, self.close))),
+        };
+        std::iter::once(morning).chain(afternoon)
+    }
+}
+
+/// Where a venue stands in its day.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// What it does.
+    pub phase: Phase,
+    /// While there is trading: since when. Infinite (`None` inside) at a venue that never closes.
+    pub trading: Option<(Option<Timestamp>, Option<Timestamp>)>,
+}
+
+impl Standing {
+    /// Seconds since trading began, or began again after a break: `None` outside trading, infinite at a venue that
+    /// never closes, so that "more than five minutes after the open" holds there.
+    pub fn seconds_since_open(&self, now: Timestamp) -> Option<f64> {
+        let (since, _) = self.trading?;
+        Some(since.map_or(f64::INFINITY, |since| now.duration_since(since).as_secs_f64()))
+    }
+
+    /// Seconds until trading ends, for good or for a break: `None` outside trading, infinite at a venue that never
+    /// closes.
+    pub fn seconds_to_close(&self, now: Timestamp) -> Option<f64> {
+        let (_, until) = self.trading?;
+        Some(until.map_or(f64::INFINITY, |until| until.duration_since(now).as_secs_f64()))
     }
 }
 
@@ -101,7 +168,7 @@ impl Horizon {
     }
 }
 
-/// Every venue that is known, by market identifier code (ISO 10383), and `CRYPTO`.
+/// Every venue that is known, by market identifier code (ISO 10383), and [`CRYPTO`] and [`FOREX`].
 ///
 /// # Cost
 /// The first question about a venue expands its table (about a millisecond); each further one is a
@@ -109,6 +176,9 @@ impl Horizon {
 #[derive(Clone, Debug, Default)]
 pub struct Calendar {
     virtuals: BTreeMap<String, Virtual>,
+    /// The tables that an overlay changed.
+    changed: BTreeMap<String, Arc<Table>>,
+    overlay: Overlay,
 }
 
 /// A session that repeats for ever: the equity market of a demonstration.
@@ -143,9 +213,44 @@ impl Calendar {
         self
     }
 
+    /// The same calendar with the facts of `overlay` laid over its tables, in place of an earlier overlay.
+    ///
+    /// A fact about a venue that never closes, or beyond the horizon, changes nothing.
+    ///
+    /// # Cost
+    /// A copy of the table (about 300 KB) for each venue with other sessions.
+    pub fn with_overlay(mut self, overlay: Overlay) -> Calendar {
+        self.changed.clear();
+        for entry in overlay.entries() {
+            let (date, hours) = match &entry.change {
+                Change::Closed(date) => (*date, None),
+                Change::Hours(date, hours) => (*date, table::parse_hours(hours)),
+                Change::Halt(_) => continue,
+            };
+            let Some(original) = table::get(&entry.mic) else { continue };
+            let table = self.changed.entry(entry.mic.clone()).or_insert_with(|| Arc::new(original.clone()));
+            let table = Arc::make_mut(table);
+            table.sessions.retain(|session| session.date != date);
+            if let Some(hours) = hours
+                && let Some(session) = table::session(date, &hours, true, &table.zone)
+                && table.horizon.contains(session.open)
+            {
+                let at = table.sessions.partition_point(|other| other.date < date);
+                table.sessions.insert(at, session);
+            }
+        }
+        self.overlay = overlay;
+        self
+    }
+
+    /// The facts that are laid over the tables.
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
     /// The venues that are known, sorted.
     pub fn mics(&self) -> Vec<&str> {
-        let mut mics: Vec<&str> = table::mics().chain([CRYPTO]).collect();
+        let mut mics: Vec<&str> = table::mics().chain([CRYPTO, FOREX]).collect();
         mics.extend(self.virtuals.keys().map(String::as_str));
         mics.sort_unstable();
         mics.dedup();
@@ -154,33 +259,150 @@ impl Calendar {
 
     /// The full name of a venue.
     pub fn name(&self, mic: &str) -> Option<&str> {
-        if mic == CRYPTO { Some("Crypto, around the clock") } else { table::get(mic).map(|table| table.name) }
+        match mic {
+            CRYPTO => Some("Crypto, around the clock"),
+            FOREX => Some("Foreign exchange, Sunday to Friday"),
+            _ => table::get(mic).map(|table| table.name),
+        }
     }
 
     /// The time zone in which a venue speaks of its hours.
     pub fn zone(&self, mic: &str) -> Option<TimeZone> {
-        if mic == CRYPTO { Some(TimeZone::UTC) } else { table::get(mic).map(|table| table.zone.clone()) }
+        match mic {
+            CRYPTO => Some(TimeZone::UTC),
+            FOREX => table::get("XNYS").map(|table| table.zone.clone()),
+            _ => table::get(mic).map(|table| table.zone.clone()),
+        }
     }
 
     /// The time that the table of a venue covers; `None` if the venue is not known.
     pub fn horizon(&self, mic: &str) -> Option<Horizon> {
         match self.venue(mic)? {
-            Venue::Always | Venue::Virtual(_) => Some(Horizon::FOREVER),
+            Venue::Always | Venue::Weekly | Venue::Virtual(_) => Some(Horizon::FOREVER),
             Venue::Table(table) => Some(table.horizon),
+        }
+    }
+
+    /// How much of the table of a venue is left; `None` if it needs none, or the venue is not known.
+    ///
+    /// Below [`HORIZON_WARNING`] somebody should be told that newer tables are needed.
+    pub fn horizon_left(&self, mic: &str, now: Timestamp) -> Option<SignedDuration> {
+        match self.venue(mic)? {
+            Venue::Table(table) => Some(table.horizon.to.duration_since(now)),
+            Venue::Always | Venue::Weekly | Venue::Virtual(_) => None,
+        }
+    }
+
+    /// Whether the sessions before and after the regular one are known at a venue. Where they are not, [`Phase::Closed`]
+    /// says only that there is no regular trading.
+    pub fn knows_extended_hours(&self, mic: &str) -> bool {
+        match self.venue(mic) {
+            None => false,
+            Some(Venue::Always | Venue::Weekly | Venue::Virtual(_)) => true,
+            Some(Venue::Table(table)) => table.sessions.iter().any(|session| session.extended.is_some()),
         }
     }
 
     /// What a venue does at `now`.
     pub fn phase(&self, mic: &str, now: Timestamp) -> Phase {
-        match self.venue(mic) {
+        let phase = match self.venue(mic) {
             None => Phase::Unknown,
             Some(Venue::Always) => Phase::Open,
-            Some(Venue::Table(table)) if !table.horizon.contains(now) => Phase::Unknown,
-            Some(_) => match self.session_at(mic, now) {
-                Some(session) if session.contains(now) => Phase::Open,
-                _ => Phase::Closed,
-            },
+            Some(Venue::Table(table)) => {
+                if !table.horizon.contains(now) {
+                    return Phase::Unknown;
+                }
+                let next = table.sessions.partition_point(|session| session.close <= now);
+                let before = next.checked_sub(1).and_then(|i| table.sessions.get(i));
+                match table.sessions.get(next) {
+                    Some(session) if session.contains(now) => Phase::Open,
+                    Some(session) if session.open <= now => Phase::Break,
+                    Some(session) if session.extended.is_some_and(|(pre, _)| pre <= now) => Phase::Pre,
+                    _ if before.and_then(|s| s.extended).is_some_and(|(_, post)| now < post) => Phase::Post,
+                    _ => Phase::Closed,
+                }
+            }
+            Some(Venue::Weekly | Venue::Virtual(_)) => {
+                if self.session_at(mic, now).is_some() {
+                    Phase::Open
+                } else {
+                    Phase::Closed
+                }
+            }
+        };
+        if phase == Phase::Open && self.halts(mic, now).any(|halt| halt.symbol.is_none()) {
+            return Phase::Halted;
         }
+        phase
+    }
+
+    /// The halts that hold at a venue at `now`, of symbols and of the whole venue.
+    pub fn halts(&self, mic: &str, now: Timestamp) -> impl Iterator<Item = &Halt> {
+        self.overlay.entries().iter().filter_map(move |entry| match &entry.change {
+            Change::Halt(halt) if entry.mic == mic && halt.contains(now) => Some(halt),
+            _ => None,
+        })
+    }
+
+    /// Whether a symbol is halted at `now`, alone or with its venue.
+    pub fn is_halted(&self, mic: &str, symbol: &str, now: Timestamp) -> bool {
+        self.halts(mic, now).any(|halt| halt.symbol.as_deref().is_none_or(|halted| halted == symbol))
+    }
+
+    /// Where a venue stands in its day at `now`.
+    pub fn standing(&self, mic: &str, now: Timestamp) -> Standing {
+        let phase = self.phase(mic, now);
+        let trading = (phase == Phase::Open).then(|| {
+            let part = self
+                .session_at(mic, now)
+                .and_then(|session| session.parts().find(|(from, to)| *from <= now && now < *to));
+            part.map_or((None, None), |(from, to)| (Some(from), Some(to)))
+        });
+        Standing { phase, trading }
+    }
+
+    /// How long there was regular trading within `[from, to)`: what a rule's `for` counts when it counts session time.
+    /// Halts of the whole venue are taken out. `None` if any of it lies beyond the horizon, or the venue is not known.
+    pub fn trading_time(&self, mic: &str, from: Timestamp, to: Timestamp) -> Option<SignedDuration> {
+        if to <= from {
+            return self.venue(mic).map(|_| SignedDuration::ZERO);
+        }
+        let overlap = |(open, close): (Timestamp, Timestamp)| (open.max(from), close.min(to));
+        let parts: Vec<(Timestamp, Timestamp)> = match self.venue(mic)? {
+            Venue::Always => vec![(from, to)],
+            Venue::Table(table) if !table.horizon.contains(from) || to > table.horizon.to => return None,
+            _ => self.sessions(mic, from, to).flat_map(|session| session.parts()).map(overlap).collect(),
+        };
+        let mut halts: Vec<(Timestamp, Timestamp)> = self
+            .overlay
+            .entries()
+            .iter()
+            .filter_map(|entry| match &entry.change {
+                Change::Halt(halt) if entry.mic == mic && halt.symbol.is_none() => {
+                    Some((halt.from, halt.to.unwrap_or(Timestamp::MAX)))
+                }
+                _ => None,
+            })
+            .collect();
+        halts.sort_unstable();
+        let mut total = SignedDuration::ZERO;
+        for (mut open, close) in parts {
+            for (halt_from, halt_to) in &halts {
+                if *halt_from >= close {
+                    break;
+                }
+                if *halt_to > open {
+                    if *halt_from > open {
+                        total += halt_from.duration_since(open);
+                    }
+                    open = *halt_to;
+                }
+            }
+            if close > open {
+                total += close.duration_since(open);
+            }
+        }
+        Some(total)
     }
 
     /// The session around `now`, its break included; `None` outside sessions and at a venue that never closes.
@@ -201,7 +423,7 @@ impl Calendar {
     }
 
     /// The sessions that have any instant in `[from, to)`, in order; none at a venue that never closes.
-    pub fn sessions(&self, mic: &str, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Session> {
+    pub fn sessions(&self, mic: &str, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Session> + '_ {
         self.sessions_from(mic, from).take_while(move |session| session.open < to)
     }
 
@@ -220,9 +442,10 @@ impl Calendar {
     }
 
     /// The sessions that close after `from`.
-    fn sessions_from(&self, mic: &str, from: Timestamp) -> Box<dyn Iterator<Item = Session>> {
+    fn sessions_from(&self, mic: &str, from: Timestamp) -> Box<dyn Iterator<Item = Session> + '_> {
         match self.venue(mic) {
             None | Some(Venue::Always) => Box::new(std::iter::empty()),
+            Some(Venue::Weekly) => Box::new(weeks_from(from)),
             Some(Venue::Table(table)) => {
                 let first = table.sessions.partition_point(|session| session.close <= from);
                 Box::new(table.sessions[first..].iter().copied())
@@ -231,18 +454,45 @@ impl Calendar {
         }
     }
 
-    fn venue(&self, mic: &str) -> Option<Venue> {
+    fn venue(&self, mic: &str) -> Option<Venue<'_>> {
         if let Some(virtual_session) = self.virtuals.get(mic) {
             return Some(Venue::Virtual(*virtual_session));
         }
-        if mic == CRYPTO { Some(Venue::Always) } else { table::get(mic).map(Venue::Table) }
+        match mic {
+            CRYPTO => Some(Venue::Always),
+            FOREX => Some(Venue::Weekly),
+            _ => self.changed.get(mic).map(Arc::as_ref).or_else(|| table::get(mic)).map(Venue::Table),
+        }
     }
 }
 
-enum Venue {
+enum Venue<'a> {
     Always,
+    Weekly,
     Virtual(Virtual),
-    Table(&'static Table),
+    Table(&'a Table),
+}
+
+/// The weeks of [`FOREX`] that end after `from`; their trading date is the Friday.
+fn weeks_from(from: Timestamp) -> impl Iterator<Item = Session> {
+    let zone = TimeZoneDatabase::bundled().get("America/New_York").ok();
+    let first = zone.as_ref().map(|zone| zone.to_datetime(from).date());
+    let nth = move |week: i64| {
+        let near = first?.checked_add((7 * (week - 1)).days()).ok()?;
+        let friday = near.nth_weekday(1, Weekday::Friday).ok()?;
+        let sunday = friday.checked_sub(5.days()).ok()?;
+        let at = |date: Date| Some(zone.as_ref()?.to_zoned(date.at(17, 0, 0, 0)).ok()?.timestamp());
+        Some(Session {
+            date: friday,
+            open: at(sunday)?,
+            close: at(friday)?,
+            recess: None,
+            extended: None,
+            is_special: false,
+        })
+    };
+    // The first ones may be over already, since `from` may be any day of the week.
+    (0i64..).map_while(nth).skip_while(move |session| session.close <= from)
 }
 
 impl Virtual {
@@ -263,6 +513,7 @@ impl Virtual {
             open,
             close,
             recess: None,
+            extended: None,
             is_special: false,
         })
     }

@@ -12,7 +12,8 @@
 //! hours 2015-11-27 09:30-13:00                  other hours on one date, or a session on a weekend
 //! ```
 //!
-//! A time with a minus sign in front is on the day before: `-17:00-16:00`.
+//! A time with a minus sign in front is on the day before: `-17:00-16:00`. Behind the hours may stand when the
+//! session before them begins and the one after them ends: `09:30-16:00 extended 04:00-20:00`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -24,7 +25,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::{Horizon, Session};
 
 /// One venue, expanded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     pub name: &'static str,
     pub zone: TimeZone,
@@ -43,15 +44,21 @@ macro_rules! table {
 }
 
 // Sorted by MIC. Nasdaq keeps the days and hours of the New York Stock Exchange.
-static TABLES: [Entry; 11] = [
+static TABLES: [Entry; 17] = [
+    table!("BVMF" from "BVMF"),
     table!("CMES" from "CMES"),
+    table!("XAMS" from "XAMS"),
     table!("XASX" from "XASX"),
+    table!("XBOM" from "XBOM"),
     table!("XETR" from "XETR"),
+    table!("XFRA" from "XFRA"),
     table!("XHKG" from "XHKG"),
+    table!("XKRX" from "XKRX"),
     table!("XLON" from "XLON"),
     table!("XNAS" from "XNYS"),
     table!("XNYS" from "XNYS"),
     table!("XPAR" from "XPAR"),
+    table!("XSES" from "XSES"),
     table!("XSWX" from "XSWX"),
     table!("XTKS" from "XTKS"),
     table!("XTSE" from "XTSE"),
@@ -78,10 +85,12 @@ pub fn get(mic: &str) -> Option<&'static Table> {
 
 /// Trading hours in local time.
 #[derive(Copy, Clone, Debug)]
-struct Hours {
+pub struct Hours {
     open: Moment,
     recess: Option<(Moment, Moment)>,
     close: Moment,
+    /// Begin of the session before, end of the session behind.
+    extended: Option<(Moment, Moment)>,
 }
 
 /// A time of the trading date, or of the day before.
@@ -144,39 +153,57 @@ fn expand(text: &'static str) -> Option<Table> {
     Some(Table { name, zone, horizon, sessions })
 }
 
-fn session(date: Date, hours: &Hours, is_special: bool, zone: &TimeZone) -> Option<Session> {
+/// The session of a date; `None` if an instant is out of the range of time.
+pub fn session(date: Date, hours: &Hours, is_special: bool, zone: &TimeZone) -> Option<Session> {
     let instant = |moment: Moment| {
         let day = if moment.is_day_before { date.checked_sub(1.day()).ok()? } else { date };
         at(zone, day.to_datetime(moment.time))
     };
-    let recess = match hours.recess {
-        Some((from, to)) => Some((instant(from)?, instant(to)?)),
-        None => None,
+    let pair = |pair: Option<(Moment, Moment)>| match pair {
+        Some((from, to)) => Some(Some((instant(from)?, instant(to)?))),
+        None => Some(None),
     };
-    Some(Session { date, open: instant(hours.open)?, close: instant(hours.close)?, recess, is_special })
+    let (open, close) = (instant(hours.open)?, instant(hours.close)?);
+    Some(Session {
+        date,
+        open,
+        close,
+        recess: pair(hours.recess)?,
+        extended: pair(hours.extended)?,
+        is_special,
+    })
 }
 
 fn at(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
     Some(zone.to_zoned(local).ok()?.timestamp())
 }
 
-/// `09:30-16:00`, with a break `09:00-11:30,12:30-15:00`, from the evening before `-17:00-16:00`.
-fn parse_hours(text: &str) -> Option<Hours> {
+/// `09:30-16:00`, with a break `09:00-11:30,12:30-15:00`, from the evening before `-17:00-16:00`; each of them with
+/// ` extended 04:00-20:00` behind it. `None` for anything else, and where the times do not follow each other.
+pub fn parse_hours(text: &str) -> Option<Hours> {
     let part = |text: &str| -> Option<(Moment, Moment)> {
         // The dash between the two times is the one behind five characters and a possible sign.
         let (open, close) = text.split_at_checked(if text.starts_with('-') { 6 } else { 5 })?;
         Some((moment(open)?, moment(close.strip_prefix('-')?)?))
     };
-    match text.split_once(',') {
+    let (regular, extended) = match text.split_once(" extended ") {
+        Some((regular, extended)) => (regular, Some(part(extended)?)),
+        None => (text, None),
+    };
+    let hours = match regular.split_once(',') {
         None => {
-            let (open, close) = part(text)?;
-            Some(Hours { open, recess: None, close })
+            let (open, close) = part(regular)?;
+            Hours { open, recess: None, close, extended }
         }
         Some((morning, afternoon)) => {
             let ((open, from), (to, close)) = (part(morning)?, part(afternoon)?);
-            Some(Hours { open, recess: Some((from, to)), close })
+            Hours { open, recess: Some((from, to)), close, extended }
         }
-    }
+    };
+    let (pre, post) = extended.unwrap_or((hours.open, hours.close));
+    let (from, to) = hours.recess.unwrap_or((hours.close, hours.close));
+    let order = [pre, hours.open, from, to, hours.close, post].map(|m| (!m.is_day_before, m.time));
+    (order.is_sorted() && order[1] < order[4]).then_some(hours)
 }
 
 fn moment(text: &str) -> Option<Moment> {

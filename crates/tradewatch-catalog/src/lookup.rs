@@ -31,8 +31,10 @@ impl Catalog {
     /// `x_bucket`, `x_sum` and `x_count` are found for a histogram `x`; a metric that bears such a name itself
     /// is found first.
     pub fn find(&self, series: &str) -> Option<Found<'_>> {
-        let named =
-            self.metrics.iter().find(|metric| metric.name == series && metric.kind != Kind::Histogram);
+        // A native histogram is a series of its own name, a classic one is not.
+        let is_series =
+            |metric: &MetricSpec| metric.kind != Kind::Histogram || metric.native_schema.is_some();
+        let named = self.metrics.iter().find(|metric| metric.name == series && is_series(metric));
         if let Some(metric) = named {
             return Some(Found { metric, part: Part::Value });
         }
@@ -93,14 +95,23 @@ impl MetricSpec {
     }
 
     /// How many series it may have at most in one process: the product of its labels, times the buckets and
-    /// two more for a histogram. `None` if a label is open without a budget.
+    /// two more for a histogram, or the quantiles and two more for a summary. `None` if a label is open without a
+    /// budget. A budget of 1 is a fact of an info: one value, and nothing overflows.
     pub fn series_max(&self) -> Option<usize> {
         let sets = self.labels.iter().try_fold(1usize, |product, label| {
             // An open label has its overflow value beside the budget.
-            let values = if label.is_closed() { label.values.len() } else { label.budget? + 1 };
+            let values = match label.budget {
+                _ if label.is_closed() => label.values.len(),
+                Some(1) => 1,
+                budget => budget? + 1,
+            };
             product.checked_mul(values)
         })?;
-        let each = if self.kind == Kind::Histogram { self.buckets.len() + 3 } else { 1 };
+        let each = match self.kind {
+            Kind::Histogram => self.buckets.len() + 3,
+            Kind::Summary => self.quantiles.len() + 2,
+            Kind::Counter | Kind::Gauge | Kind::Info => 1,
+        };
         sets.checked_mul(each)
     }
 

@@ -27,6 +27,14 @@ impl Display for MetricSpec {
         // Debug writes 1.0 where Display writes 1, which TOML would read as a whole number.
         let edges: Vec<String> = self.buckets.iter().map(|edge| format!("{edge:?}")).collect();
         writeln!(f, "buckets = [{}]", edges.join(", "))?;
+        if !self.quantiles.is_empty() {
+            let quantiles: Vec<String> =
+                self.quantiles.iter().map(|quantile| format!("{quantile:?}")).collect();
+            writeln!(f, "quantiles = [{}]", quantiles.join(", "))?;
+        }
+        if let Some(schema) = self.native_schema {
+            writeln!(f, "native_schema = {schema}")?;
+        }
         writeln!(f, "service = {}", Quoted(&self.service))?;
         if let Some(port) = self.port {
             writeln!(f, "port = {port}")?;

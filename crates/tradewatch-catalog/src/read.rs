@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use toml::Spanned;
-use tradewatch_metrics::valid_metric_name;
+use tradewatch_metrics::{SCHEMA_MAX, SCHEMA_MIN, valid_metric_name};
 
 use crate::error::Error;
 use crate::nearest::nearest;
@@ -33,6 +33,9 @@ struct Metric {
     labels: Vec<Label>,
     #[serde(default = "nothing")]
     buckets: Spanned<Vec<f64>>,
+    #[serde(default = "nothing")]
+    quantiles: Spanned<Vec<f64>>,
+    native_schema: Option<Spanned<i8>>,
     #[serde(default)]
     service: String,
     port: Option<u16>,
@@ -122,6 +125,10 @@ impl Reader<'_> {
         }
         let kind = self.kind(name, &metric.kind)?;
         self.buckets(name, kind, &metric.buckets)?;
+        self.quantiles(name, kind, &metric.quantiles)?;
+        if let Some(schema) = &metric.native_schema {
+            self.schema(name, kind, schema)?;
+        }
         let mut labels: Vec<LabelSpec> = Vec::with_capacity(metric.labels.len());
         for label in metric.labels {
             let label = self.label(name, kind, &labels, label)?;
@@ -134,6 +141,8 @@ impl Reader<'_> {
             help: metric.help.into_inner(),
             labels,
             buckets: metric.buckets.into_inner(),
+            quantiles: metric.quantiles.into_inner(),
+            native_schema: metric.native_schema.map(Spanned::into_inner),
             service: metric.service,
             port: metric.port,
             path: metric.path,
@@ -172,6 +181,33 @@ impl Reader<'_> {
         if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
             let message = format!("metric {name}: edges ascend; {} comes before {}", pair[0], pair[1]);
             return Err(self.error(buckets, message));
+        }
+        Ok(())
+    }
+
+    fn quantiles(&self, name: &str, kind: Kind, quantiles: &Spanned<Vec<f64>>) -> Result<(), Error> {
+        let list = quantiles.get_ref();
+        if kind != Kind::Summary && !list.is_empty() {
+            return Err(self.error(quantiles, format!("metric {name}: a {kind} has no quantiles")));
+        }
+        if let Some(quantile) = list.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
+            let message = format!("metric {name}: quantile {quantile} is not between 0 and 1");
+            return Err(self.error(quantiles, message));
+        }
+        if let Some(pair) = list.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let message = format!("metric {name}: quantiles ascend; {} comes before {}", pair[0], pair[1]);
+            return Err(self.error(quantiles, message));
+        }
+        Ok(())
+    }
+
+    fn schema(&self, name: &str, kind: Kind, schema: &Spanned<i8>) -> Result<(), Error> {
+        if kind != Kind::Histogram {
+            return Err(self.error(schema, format!("metric {name}: a {kind} has no native buckets")));
+        }
+        if !(SCHEMA_MIN..=SCHEMA_MAX).contains(schema.get_ref()) {
+            let message = format!("metric {name}: a schema is from {SCHEMA_MIN} to {SCHEMA_MAX}");
+            return Err(self.error(schema, message));
         }
         Ok(())
     }

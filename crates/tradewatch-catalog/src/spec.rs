@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tradewatch_metrics::{Descriptor, LabelDescriptor, MetricKind};
+use tradewatch_metrics::{Descriptor, LabelDescriptor, MetricKind, Registry};
 
 /// What one platform promises to expose.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +60,7 @@ impl From<MetricKind> for Kind {
             MetricKind::Counter => Kind::Counter,
             MetricKind::Gauge => Kind::Gauge,
             MetricKind::Histogram => Kind::Histogram,
+            MetricKind::Summary => Kind::Summary,
             MetricKind::Info => Kind::Info,
         }
     }
@@ -80,6 +81,10 @@ pub struct MetricSpec {
     pub labels: Vec<LabelSpec>,
     /// Upper edges of a histogram's buckets, ascending, without `+Inf`.
     pub buckets: Vec<f64>,
+    /// The quantiles of a summary, ascending; empty if they are not known.
+    pub quantiles: Vec<f64>,
+    /// The schema of a native histogram: its buckets grow by 2^(2^-schema). It may have classic ones beside them.
+    pub native_schema: Option<i8>,
     /// The service that exposes it; several, separated by commas, if they all do.
     pub service: String,
     /// The service's port before any shift, if it is known.
@@ -158,6 +163,11 @@ impl Catalog {
         Catalog { platform: platform.to_owned(), title: title.to_owned(), seed_claim: None, metrics }
     }
 
+    /// What a registry declares, by name: a program tells its own catalogue.
+    pub fn from_registry(platform: &str, title: &str, registry: &Registry) -> Catalog {
+        Catalog::from_descriptors(platform, title, &registry.describe())
+    }
+
     /// Names the values that an open label is known to take on this platform: its symbols, say. Labels whose
     /// budget is smaller are left alone.
     pub fn with_known_values(mut self, label: &str, values: &[&str]) -> Catalog {
@@ -179,6 +189,8 @@ impl From<&Descriptor> for MetricSpec {
             help: descriptor.help.clone(),
             labels: descriptor.labels.iter().map(LabelSpec::from).collect(),
             buckets: descriptor.buckets.clone(),
+            quantiles: descriptor.quantiles.clone(),
+            native_schema: descriptor.native.map(|native| native.schema),
             service: descriptor.service.clone().unwrap_or_default(),
             port: None,
             path: None,

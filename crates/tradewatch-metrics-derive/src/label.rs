@@ -43,6 +43,12 @@ pub fn derive(input: DeriveInput) -> Result<TokenStream> {
                 "an empty label value is no label to Prometheus; name it",
             ));
         }
+        if crate::rules::is_identifier(&value.value()) {
+            return Err(Error::new_spanned(
+                &value,
+                "the value names one thing, as an id does, and not a kind of things; name the kind",
+            ));
+        }
         if values.iter().any(|earlier| earlier.value() == value.value()) {
             return Err(Error::new_spanned(&value, "another variant has this value already"));
         }

@@ -8,6 +8,9 @@ use proc_macro::TokenStream;
 mod label;
 mod metrics;
 mod names;
+#[path = "../../tradewatch-metrics/src/rules.rs"]
+#[allow(dead_code)] // One file for both crates; the SDK uses what is not used here.
+mod rules;
 
 /// Makes a unit-only enum a closed label.
 ///
@@ -22,10 +25,14 @@ pub fn label(input: TokenStream) -> TokenStream {
 /// Makes a struct of instruments registrable: `T::register(&registry)`, `T::descriptors()`.
 ///
 /// On the struct: `#[metrics(prefix = "execution_gateway", service = "execution_gateway")]`. On a field:
-/// a doc comment (the help), `#[buckets(0.1, 0.5)]` or `#[buckets(EDGES)]` for histograms, `#[labels("a", "b")]`
+/// a doc comment (the help), `#[buckets(0.1, 0.5)]` or `#[buckets(EDGES)]` for histograms,
+/// `#[native(schema = 3, zero_threshold = 1e-9)]` for native ones, `#[labels("a", "b")]`
 /// for infos, `#[metric(unit = "usd")]`, `#[metric(name = "full_name")]`, `#[metric(legacy_name = "reason")]`,
-/// `#[metric(event = "…")]` (what makes it move, for the catalogue), `#[metric(gauge)]` for an info typed as gauge, `#[metrics(flatten)]` for a struct of more metrics.
-#[proc_macro_derive(Metrics, attributes(metrics, metric, buckets, labels))]
+/// `#[metric(event = "…")]` (what makes it move, for the catalogue), `#[metric(expires = "10m")]` (a series that did
+/// not change for that long is not shown until it does), `#[quantiles(0.5, 0.99)]` and
+/// `#[metric(window = "10m", smallest = 0.000001)]` for summaries, `#[metric(timeout = "500ms")]` for observable
+/// metrics, `#[metric(gauge)]` for an info typed as gauge, `#[metrics(flatten)]` for a struct of more metrics.
+#[proc_macro_derive(Metrics, attributes(metrics, metric, buckets, native, quantiles, labels))]
 pub fn metrics(input: TokenStream) -> TokenStream {
     expand(input, metrics::derive)
 }

@@ -9,6 +9,7 @@ use syn::{
 };
 
 use crate::names::is_metric_name;
+use crate::rules;
 
 /// Implements `Metrics` for a struct of instruments.
 pub fn derive(input: DeriveInput) -> Result<TokenStream> {
@@ -112,6 +113,8 @@ enum Kind {
     Counter,
     Gauge,
     Histogram,
+    Summary,
+    NativeHistogram,
     Info,
 }
 
@@ -151,9 +154,13 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     }
     let settings = Settings::parse(&field.attrs)?;
     let name = full_name(ident, options, &settings)?;
-    check_name(&name, kind, &settings)?;
-    let buckets = buckets(field, ident, kind)?;
+    let unit = check_name(&name, kind, &settings)?;
+    let buckets = buckets(field, ident, kind, &unit)?;
+    let native = native(field, kind)?;
     let info_labels = info_labels(field, ident, kind)?;
+    let quantiles = quantiles(field, ident, kind)?;
+    let instrument = instrument(&field.ty);
+    settings.check_place(kind, &instrument)?;
     let as_gauge = settings.gauge.is_some();
     if let Some(gauge) = settings.gauge.filter(|_| kind != Kind::Info) {
         return Err(Error::new_spanned(
@@ -163,12 +170,32 @@ fn spec(field: &Field, ident: &Ident, options: &Options) -> Result<TokenStream> 
     }
     let (unit, legacy) = (option(&settings.unit), option(&settings.legacy_name));
     let event = option(&settings.event);
+    let prefix = option(&options.prefix);
+    let duration = |setting: &Option<Duration>| match setting {
+        Some(Duration { millis, .. }) => {
+            quote!(::core::option::Option::Some(::core::time::Duration::from_millis(#millis)))
+        }
+        None => quote!(::core::option::Option::None),
+    };
+    let (window, timeout) = (duration(&settings.window), duration(&settings.timeout));
+    let expires = duration(&settings.expires);
+    let smallest = match &settings.smallest {
+        Some((_, value)) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    };
     Ok(quote! {
         ::tradewatch_metrics::Spec {
             name: #name,
+            prefix: #prefix,
             help: #help,
             unit: #unit,
             buckets: #buckets,
+            quantiles: #quantiles,
+            window: #window,
+            smallest: #smallest,
+            timeout: #timeout,
+            expires: #expires,
+            native: #native,
             info_labels: &[#(#info_labels),*],
             info_as_gauge: #as_gauge,
             legacy_name: #legacy,
@@ -206,6 +233,37 @@ struct Settings {
     legacy_name: Option<LitStr>,
     event: Option<LitStr>,
     gauge: Option<syn::Path>,
+    window: Option<Duration>,
+    timeout: Option<Duration>,
+    expires: Option<Duration>,
+    smallest: Option<(Expr, f64)>,
+}
+
+/// A span of time as it is written: `"500ms"`, `"10s"`, `"5m"`, `"1h"`.
+struct Duration {
+    text: LitStr,
+    millis: u64,
+}
+
+impl syn::parse::Parse for Duration {
+    fn parse(input: syn::parse::ParseStream) -> Result<Duration> {
+        let text: LitStr = input.parse()?;
+        let value = text.value();
+        let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = value.split_at(digits);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => 0,
+        };
+        let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+        match millis.filter(|millis| *millis > 0) {
+            Some(millis) => Ok(Duration { text, millis }),
+            None => Err(Error::new_spanned(text, "a time is written \"500ms\", \"10s\", \"5m\" or \"1h\"")),
+        }
+    }
 }
 
 impl Settings {
@@ -221,11 +279,22 @@ impl Settings {
                     settings.legacy_name = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("event") {
                     settings.event = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("window") {
+                    settings.window = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("timeout") {
+                    settings.timeout = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("expires") {
+                    settings.expires = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("smallest") {
+                    let expr: Expr = meta.value()?.parse()?;
+                    let value = literal(&expr).filter(|value| *value > 0.0 && value.is_finite());
+                    let value = value.ok_or_else(|| Error::new_spanned(&expr, "a number above 0, such as 0.000001"))?;
+                    settings.smallest = Some((expr, value));
                 } else if meta.path.is_ident("gauge") {
                     settings.gauge = Some(meta.path);
                 } else {
                     return Err(meta
-                        .error("write unit = \"…\", name = \"…\", legacy_name = \"reason\", event = \"…\" or gauge here"));
+                        .error("write unit = \"…\", name = \"…\", legacy_name = \"reason\", event = \"…\", expires = \"10m\", window, smallest, timeout or gauge here"));
                 }
                 Ok(())
             })?;
@@ -235,6 +304,31 @@ impl Settings {
             return Err(Error::new_spanned(reason, "say why the name must break the rules"));
         }
         Ok(settings)
+    }
+
+    /// Whether each setting says something to this instrument.
+    fn check_place(&self, kind: Kind, instrument: &str) -> Result<()> {
+        let summary = kind == Kind::Summary;
+        if let Some(window) = self.window.as_ref().filter(|_| !summary) {
+            return Err(Error::new_spanned(&window.text, "only a Summary has a window"));
+        }
+        if let Some((smallest, _)) = self.smallest.as_ref().filter(|_| !summary) {
+            return Err(Error::new_spanned(smallest, "only a Summary has a smallest value"));
+        }
+        let observable = instrument.starts_with("Observable");
+        if let Some(timeout) = self.timeout.as_ref().filter(|_| !observable) {
+            return Err(Error::new_spanned(
+                &timeout.text,
+                "a timeout is for the callback of an ObservableGauge or ObservableCounter",
+            ));
+        }
+        if let Some(expires) = self.expires.as_ref().filter(|_| observable || kind == Kind::Info) {
+            return Err(Error::new_spanned(
+                &expires.text,
+                "what a callback does not set, or an Info does not hold, is not shown anyway; remove expires",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -256,41 +350,52 @@ fn unraw(ident: &Ident) -> String {
     text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
 }
 
-fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<()> {
-    if settings.legacy_name.is_some() {
-        return Ok(());
-    }
+/// Checks name and unit against the rules, and returns the unit.
+fn check_name(name: &LitStr, kind: Kind, settings: &Settings) -> Result<String> {
     let text = name.value();
-    let say = |message: String| Err(Error::new_spanned(name, message));
-    match kind {
-        Kind::Counter if !text.ends_with("_total") => say(format!(
-            "metric {text}: a counter's name ends in _total; write {text}_total, or #[metric(legacy_name = \"why\")]"
-        )),
-        Kind::Info if !text.ends_with("_info") => say(format!(
-            "metric {text}: an info's name ends in _info; write {text}_info, or #[metric(legacy_name = \"why\")]"
-        )),
-        Kind::Gauge | Kind::Histogram if text.ends_with("_total") => say(format!(
-            "metric {text}: only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
-            text.trim_end_matches("_total")
-        )),
-        _ => Ok(()),
+    let unit = match &settings.unit {
+        Some(unit) => unit.value(),
+        None => rules::unit_of_name(&text).to_owned(),
+    };
+    if settings.legacy_name.is_some() {
+        return Ok(unit);
     }
+    let word = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram | Kind::NativeHistogram => "histogram",
+        Kind::Summary => "summary",
+        Kind::Info if settings.gauge.is_some() => "gauge",
+        Kind::Info => "info",
+    };
+    rules::check_name(&text, word)
+        .and_then(|()| rules::check_unit(&text, word, &unit))
+        .map_err(|message| Error::new_spanned(name, format!("metric {text}: {message}")))?;
+    Ok(unit)
 }
 
-/// The kind, by the last word of the type's path.
-fn kind(ty: &Type) -> Result<Kind> {
-    let last = match ty {
+/// The last word of the type's path.
+fn instrument(ty: &Type) -> String {
+    match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),
         _ => None,
-    };
-    match last.as_deref() {
-        Some("Counter") => Ok(Kind::Counter),
-        Some("Gauge") => Ok(Kind::Gauge),
-        Some("Histogram") => Ok(Kind::Histogram),
-        Some("Info") => Ok(Kind::Info),
+    }
+    .unwrap_or_default()
+}
+
+/// The kind, by the name of the instrument.
+fn kind(ty: &Type) -> Result<Kind> {
+    match instrument(ty).as_str() {
+        "Counter" | "ObservableCounter" => Ok(Kind::Counter),
+        "Gauge" | "ObservableGauge" | "UpDownCounter" => Ok(Kind::Gauge),
+        "Histogram" => Ok(Kind::Histogram),
+        "NativeHistogram" => Ok(Kind::NativeHistogram),
+        "Summary" => Ok(Kind::Summary),
+        "Info" => Ok(Kind::Info),
         _ => Err(Error::new_spanned(
             ty,
-            "a metric is a Counter, Gauge, Histogram or Info; for a struct of metrics write #[metrics(flatten)]",
+            "a metric is a Counter, Gauge, Histogram, NativeHistogram, Summary, Info, UpDownCounter, ObservableGauge or \
+             ObservableCounter; for a struct of metrics write #[metrics(flatten)]",
         )),
     }
 }
@@ -311,7 +416,7 @@ fn help(attrs: &[Attribute]) -> String {
     first.join(" ")
 }
 
-fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
+fn buckets(field: &Field, ident: &Ident, kind: Kind, unit: &str) -> Result<TokenStream> {
     let attr = field.attrs.iter().find(|attr| attr.path().is_ident("buckets"));
     let attr = match (kind, attr) {
         (Kind::Histogram, None) => {
@@ -320,8 +425,11 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
                 "write #[buckets(0.1, 0.5, 1.0)]: upper edges in the metric's unit, the alert's threshold among them",
             ));
         }
-        (Kind::Histogram, Some(attr)) => attr,
-        (_, Some(attr)) => return Err(Error::new_spanned(attr, "only a Histogram has buckets")),
+        (Kind::NativeHistogram, None) => return Ok(quote!(&[])),
+        (Kind::Histogram | Kind::NativeHistogram, Some(attr)) => attr,
+        (_, Some(attr)) => {
+            return Err(Error::new_spanned(attr, "only a Histogram or a NativeHistogram has buckets"));
+        }
         (_, None) => return Ok(quote!(&[])),
     };
     let edges = attr.parse_args_with(Punctuated::<Expr, Token![,]>::parse_terminated)?;
@@ -350,7 +458,91 @@ fn buckets(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
         before = Some(value);
         values.push(value);
     }
+    rules::check_edges(unit, &values).map_err(|message| Error::new_spanned(attr, message))?;
     Ok(quote!(&[#(#values),*]))
+}
+
+fn quantiles(field: &Field, ident: &Ident, kind: Kind) -> Result<TokenStream> {
+    let attr = field.attrs.iter().find(|attr| attr.path().is_ident("quantiles"));
+    let attr = match (kind, attr) {
+        (Kind::Summary, None) => {
+            return Err(Error::new_spanned(
+                ident,
+                "write #[quantiles(0.5, 0.9, 0.99)]: the shares of the values",
+            ));
+        }
+        (Kind::Summary, Some(attr)) => attr,
+        (_, Some(attr)) => return Err(Error::new_spanned(attr, "only a Summary has quantiles")),
+        (_, None) => return Ok(quote!(&[])),
+    };
+    let list = attr.parse_args_with(Punctuated::<Expr, Token![,]>::parse_terminated)?;
+    let mut values: Vec<f64> = Vec::new();
+    for quantile in &list {
+        let value = literal(quantile).filter(|value| (0.0..=1.0).contains(value));
+        let Some(value) = value else {
+            return Err(Error::new_spanned(quantile, "a quantile is a number between 0 and 1"));
+        };
+        if let Some(before) = values.last().filter(|before| **before >= value) {
+            return Err(Error::new_spanned(
+                quantile,
+                format!("quantiles ascend; {value} comes after {before}"),
+            ));
+        }
+        values.push(value);
+    }
+    if values.is_empty() {
+        return Err(Error::new_spanned(attr, "a summary needs at least one quantile"));
+    }
+    Ok(quote!(&[#(#values),*]))
+}
+
+/// `#[native(schema = 3, zero_threshold = 1e-9)]`; each may be left out.
+fn native(field: &Field, kind: Kind) -> Result<TokenStream> {
+    let attr = field.attrs.iter().find(|attr| attr.path().is_ident("native"));
+    if kind != Kind::NativeHistogram {
+        return match attr {
+            Some(attr) => Err(Error::new_spanned(attr, "only a NativeHistogram has a schema")),
+            None => Ok(quote!(::core::option::Option::None)),
+        };
+    }
+    let (mut schema, mut zero_threshold) = (None, None);
+    if let Some(attr) = attr {
+        attr.parse_nested_meta(|meta| {
+            let value: Expr = meta.value()?.parse()?;
+            let Some(number) = literal(&value) else {
+                return Err(Error::new_spanned(value, "write a number"));
+            };
+            if meta.path.is_ident("schema") {
+                if number.fract() != 0.0 || !(-4.0..=8.0).contains(&number) {
+                    return Err(Error::new_spanned(
+                        value,
+                        "a schema is from -4 to 8; 3 is a bucket every 9 %",
+                    ));
+                }
+                schema = Some(number as i8);
+            } else if meta.path.is_ident("zero_threshold") {
+                if !(number > 0.0 && number.is_finite()) {
+                    return Err(Error::new_spanned(value, "a zero threshold is above 0 and finite"));
+                }
+                zero_threshold = Some(number);
+            } else {
+                return Err(
+                    meta.error("write #[native(schema = 3, zero_threshold = 1e-9)]; each may be left out")
+                );
+            }
+            Ok(())
+        })?;
+    }
+    let default = quote!(::tradewatch_metrics::NativeBuckets::DEFAULT);
+    let schema = schema.map_or_else(|| quote!(#default.schema), |schema| quote!(#schema));
+    let zero_threshold =
+        zero_threshold.map_or_else(|| quote!(#default.zero_threshold), |threshold| quote!(#threshold));
+    Ok(quote! {
+        ::core::option::Option::Some(::tradewatch_metrics::NativeBuckets {
+            schema: #schema,
+            zero_threshold: #zero_threshold,
+        })
+    })
 }
 
 fn literal(expr: &Expr) -> Option<f64> {

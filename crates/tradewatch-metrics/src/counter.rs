@@ -2,15 +2,18 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::clock::Wall;
 use crate::descriptor::{Descriptor, MetricKind};
-use crate::encode::{self, Format, Lines};
+use crate::encode::{Lines, Number, Page};
+use crate::exemplar::{Exemplar, Exemplars};
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelSet;
 use crate::registry::{Batch, Family, Head, Spec};
 use crate::series::{Keep, SlotTable};
-use crate::slab::{self, CellKind, Scrape};
+use crate::slab::{self, CellKind};
 
 /// A family of counters with the labels `L`, a tuple of none to four [`Label`](crate::Label)s.
 ///
@@ -39,6 +42,8 @@ pub(crate) struct Core {
     /// Only for families that were ever given a fraction.
     floats: OnceLock<SlotTable>,
     cardinality: usize,
+    exemplars: Exemplars,
+    wall: Wall,
     lines: Mutex<Lines>,
 }
 
@@ -46,9 +51,9 @@ impl<L: LabelSet> Counter<L> {
     /// The counter of these labels, which is exposed from now on.
     #[inline(always)]
     pub fn at(&self, labels: L) -> CounterHandle<'_> {
-        let Keep::Owned(core) = &self.bare.core else { unreachable!("a family owns its core") };
+        let core = &self.bare.core;
         let index = labels.index();
-        CounterHandle { slot: core.ints.slot(index), core: Keep::Borrowed(core), index: index as u32 }
+        CounterHandle { slot: core.ints.slot(index), core: core.lend(), index: index as u32 }
     }
 
     /// Exposes every combination of label values known by now, at 0 until it moves.
@@ -76,28 +81,53 @@ impl CounterHandle<'_> {
         slab::add(self.slot, by);
     }
 
+    /// Adds 1 and returns how many calls this thread (or those that share its cells) made before.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> u64 {
+        slab::next(self.slot)
+    }
+
     /// Adds a fraction. Whole amounts are counted exactly, fractions as `f64`.
     ///
     /// A negative amount, NaN or an infinity is not added but counted in
     /// `tradewatch_sdk_rejected_values_total{metric="…"}`: a counter only grows.
     #[inline]
     pub fn add(&self, by: f64) {
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
-        if !(by >= 0.0 && by.is_finite()) {
-            return self.core.head.reject();
-        }
-        if by <= EXACT_MAX && by.fract() == 0.0 {
-            return slab::add(self.slot, by as u64);
-        }
+        add(&self.core, self.slot, self.index, by);
+    }
+
+    /// Adds `by` and keeps an example of it: the trace, the order that was counted last.
+    ///
+    /// # Cost
+    /// Some 50 ns more than [`CounterHandle::inc_by`], most of it the time of day. It never waits: while another
+    /// thread keeps an example of the same series, this one is left out.
+    pub fn inc_with_exemplar(&self, by: u64, exemplar: &Exemplar) {
+        slab::add(self.slot, by);
         let core = &*self.core;
-        let floats = core.floats.get_or_init(|| SlotTable::new(core.cardinality, &[CellKind::Float]));
-        slab::add_f64(floats.slot(self.index as usize), by);
+        if exemplar.is_valid() {
+            core.exemplars.keep(self.index as usize, 0, exemplar, by as f64, core.wall.millis());
+        } else {
+            core.head.reject_exemplar();
+        }
     }
 
     /// A handle that may be kept and sent anywhere; it stays valid as long as it is held.
     pub fn into_owned(self) -> CounterHandle<'static> {
         CounterHandle { core: self.core.into_owned(), slot: self.slot, index: self.index }
     }
+}
+
+#[inline]
+fn add(core: &Core, slot: u32, index: u32, by: f64) {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+    if !(by >= 0.0 && by.is_finite()) {
+        return core.head.reject();
+    }
+    if by <= EXACT_MAX && by.fract() == 0.0 {
+        return slab::add(slot, by as u64);
+    }
+    let floats = core.floats.get_or_init(|| SlotTable::new(core.cardinality, &[CellKind::Float]));
+    slab::add_f64(floats.slot(index as usize), by);
 }
 
 impl<L: LabelSet> Clone for Counter<L> {
@@ -120,13 +150,21 @@ impl<L: LabelSet> Instrument for Counter<L> {
     }
 
     fn create(batch: &mut Batch<'_>, spec: &Spec<'_>) -> Self {
-        let (head, cardinality) = head::<L>(batch, Self::descriptor(spec, batch.service()));
-        let ints = SlotTable::new(cardinality, &[CellKind::Int]);
+        let (head, cardinality) = head::<L>(batch, spec, Self::descriptor(spec, batch.service()));
+        let wall = batch.wall();
+        let ints = SlotTable::new(cardinality, &[CellKind::Int]).with_wall(&wall);
         let slot = if L::LEN == 0 { ints.slot(0) } else { slab::SINK };
-        let core = Core { head, ints, floats: OnceLock::new(), cardinality, lines: Mutex::default() };
-        let core = Arc::new(core);
+        let core = Arc::new(Core {
+            head,
+            ints,
+            floats: OnceLock::new(),
+            cardinality,
+            exemplars: Exemplars::new(cardinality, 1),
+            wall,
+            lines: Mutex::default(),
+        });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
-        Counter { bare: CounterHandle { core: Keep::Owned(core), slot, index: 0 }, labels: PhantomData }
+        Counter { bare: CounterHandle { core: Keep::owned(core), slot, index: 0 }, labels: PhantomData }
     }
 }
 
@@ -135,21 +173,41 @@ impl Family for Core {
         &self.head
     }
 
-    fn encode(&self, scrape: &Scrape, format: Format, out: &mut Vec<u8>) {
+    fn inc(&self, index: usize, by: f64) -> bool {
+        let (core, index) = (self, index as u32);
+        add(core, core.ints.slot(index as usize), index, by);
+        true
+    }
+
+    fn encode(&self, page: &mut Page<'_>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.refresh(self.ints.len(), self.ints.entries(), &self.head);
-        self.head.names.header(format, out);
-        let name = self.head.names.sample(format);
-        for line in lines.iter() {
-            out.extend_from_slice(name);
-            out.extend_from_slice(line.block);
-            let whole = scrape.sum(line.slot);
+        let entries = || self.ints.entries().into_iter();
+        lines.refresh(self.ints.len(), entries, &self.head, page.is_proto());
+        let names = &self.head.names;
+        let family = page.begin(names);
+        for at in 0..lines.len() {
+            let line = lines.get(at);
+            let whole = page.scrape.sum(line.slot);
             let fraction = self.floats.get().and_then(|floats| floats.peek(line.index));
-            match fraction {
-                Some(slot) => encode::write_f64(out, whole as f64 + scrape.sum_f64(slot)),
-                None => encode::write_u64(out, whole),
+            let value = match fraction {
+                Some(slot) => Number::Fraction(whole as f64 + page.scrape.sum_f64(slot)),
+                None => Number::Whole(whole),
+            };
+            if self.head.expires.is_some() {
+                let mark = match value {
+                    Number::Whole(value) => value,
+                    Number::Fraction(value) => value.to_bits(),
+                };
+                if lines.is_idle(at, mark, page.now, self.head.expires) {
+                    continue;
+                }
             }
-            out.push(b'\n');
+            let line = lines.get(at);
+            let exemplar = self.exemplars.read(line.index, 0);
+            page.counter(names, &line, value, self.ints.created(line.born), exemplar.as_ref());
         }
+        page.end(family);
+        let overflowed = lines.overflows().map(|at| page.scrape.sum(lines.get(at).slot));
+        self.head.overflowed.store(overflowed.fold(0, u64::wrapping_add), Ordering::Relaxed);
     }
 }

@@ -1,7 +1,12 @@
 //! What a metric promises: name, kind, unit, help, labels, edges; and the rules it is checked against at start.
 
+use std::time::Duration;
+
+use crate::error::RegisterError;
 use crate::label::{LabelDescriptor, valid_label_name};
-use crate::registry::RegisterError;
+use crate::native::{SCHEMA_MAX, SCHEMA_MIN, ZERO_THRESHOLD_MIN};
+use crate::rules;
+pub(crate) use crate::rules::unit_of_name;
 
 /// What kind of metric a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,6 +17,8 @@ pub enum MetricKind {
     Gauge,
     /// Observations counted in buckets.
     Histogram,
+    /// Quantiles over a sliding window, made by the service itself.
+    Summary,
     /// Facts as labels of a constant 1.
     Info,
 }
@@ -23,6 +30,7 @@ impl MetricKind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
             MetricKind::Histogram => "histogram",
+            MetricKind::Summary => "summary",
             MetricKind::Info => "info",
         }
     }
@@ -49,6 +57,12 @@ pub struct Descriptor {
     pub labels: Vec<LabelDescriptor>,
     /// Upper edges of a histogram's buckets, ascending, without `+Inf`.
     pub buckets: Vec<f64>,
+    /// The grid of a native histogram; `None` if there are only the edges.
+    pub native: Option<NativeBuckets>,
+    /// The quantiles of a summary, ascending, between 0 and 1.
+    pub quantiles: Vec<f64>,
+    /// After how long without a change a labelled series is no longer shown, if ever.
+    pub expires: Option<Duration>,
     /// The service that declares it, if the declaration says so.
     pub service: Option<String>,
     /// What makes it move, if the declaration says so.
@@ -57,35 +71,46 @@ pub struct Descriptor {
     pub legacy_name: Option<String>,
 }
 
+/// How a native histogram chooses its buckets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NativeBuckets {
+    /// Buckets in an octave, as the exponent of two: 3 is eight, a bucket every 9 %. From -4 to 8.
+    pub schema: i8,
+    /// Sizes up to this count as zero.
+    pub zero_threshold: f64,
+}
+
+impl NativeBuckets {
+    /// What is meant where the declaration says nothing.
+    pub const DEFAULT: NativeBuckets = NativeBuckets { schema: 3, zero_threshold: ZERO_THRESHOLD_MIN };
+}
+
 /// The most edges of one histogram.
 pub const BUCKETS_MAX: usize = 256;
+/// The most quantiles of one summary.
+pub const QUANTILES_MAX: usize = 16;
 /// The most series one family may have: the product of its labels.
 pub const FAMILY_SERIES_MAX: usize = 1 << 20;
 
-/// Units that a name must end in when it has them, and what is often written instead.
-const BASE_UNITS: &[(&str, &[&str])] = &[
-    (
-        "seconds",
-        &[
-            "milliseconds",
-            "microseconds",
-            "nanoseconds",
-            "minutes",
-            "hours",
-            "days",
-            "ms",
-            "us",
-            "ns",
-            "millis",
-        ],
-    ),
-    ("bytes", &["kilobytes", "megabytes", "gigabytes", "kb", "mb", "gb", "kib", "mib", "gib", "bits"]),
-    ("ratio", &["percent", "percentage", "pct"]),
-    ("meters", &["kilometers", "centimeters"]),
-    ("celsius", &["fahrenheit", "kelvin"]),
-];
-
 impl Descriptor {
+    /// A family without labels and edges; its unit is what the name says.
+    pub fn new(name: &str, kind: MetricKind, help: &str) -> Descriptor {
+        Descriptor {
+            name: name.to_owned(),
+            kind,
+            unit: unit_of_name(name).to_owned(),
+            help: help.to_owned(),
+            labels: Vec::new(),
+            buckets: Vec::new(),
+            native: None,
+            quantiles: Vec::new(),
+            expires: None,
+            service: None,
+            event: None,
+            legacy_name: None,
+        }
+    }
+
     /// The family's name in OpenMetrics: a counter's without `_total`, an info's without `_info`.
     pub fn open_metrics_name(&self) -> String {
         match self.kind {
@@ -95,7 +120,7 @@ impl Descriptor {
                 None => self.name.replace("_total_", "_"),
             },
             MetricKind::Info => self.name.strip_suffix("_info").unwrap_or(&self.name).to_owned(),
-            MetricKind::Gauge | MetricKind::Histogram => self.name.clone(),
+            MetricKind::Gauge | MetricKind::Histogram | MetricKind::Summary => self.name.clone(),
         }
     }
 
@@ -104,6 +129,9 @@ impl Descriptor {
         match self.kind {
             MetricKind::Histogram => {
                 ["_bucket", "_sum", "_count"].iter().map(|suffix| format!("{}{suffix}", self.name)).collect()
+            }
+            MetricKind::Summary => {
+                ["", "_sum", "_count"].iter().map(|suffix| format!("{}{suffix}", self.name)).collect()
             }
             _ => vec![self.name.clone()],
         }
@@ -117,7 +145,8 @@ impl Descriptor {
         self.check_name()?;
         self.check_unit()?;
         self.check_labels()?;
-        self.check_buckets()
+        self.check_buckets()?;
+        self.check_quantiles()
     }
 
     fn error(&self, message: String) -> RegisterError {
@@ -134,58 +163,14 @@ impl Descriptor {
         if self.legacy_name.is_some() {
             return Ok(());
         }
-        let total = self.name.ends_with("_total");
-        match self.kind {
-            MetricKind::Counter if !total => Err(self.error(format!(
-                "a counter's name ends in _total; write {}_total, or #[metric(legacy_name = \"why\")]",
-                self.name
-            ))),
-            MetricKind::Info if !self.name.ends_with("_info") => Err(self.error(format!(
-                "an info's name ends in _info; write {}_info, or #[metric(legacy_name = \"why\")]",
-                self.name
-            ))),
-            MetricKind::Gauge | MetricKind::Histogram if total => Err(self.error(format!(
-                "only a counter's name ends in _total; write {}, or #[metric(legacy_name = \"why\")]",
-                self.name.trim_end_matches("_total")
-            ))),
-            MetricKind::Gauge if ["_sum", "_count", "_bucket"].iter().any(|s| self.name.ends_with(s)) => {
-                Err(self.error(
-                    "_sum, _count and _bucket belong to histograms; write another last word, or \
-                     #[metric(legacy_name = \"why\")]"
-                        .to_owned(),
-                ))
-            }
-            _ => Ok(()),
-        }
+        rules::check_name(&self.name, self.kind.as_str()).map_err(|message| self.error(message))
     }
 
     fn check_unit(&self) -> Result<(), RegisterError> {
         if self.legacy_name.is_some() {
             return Ok(());
         }
-        let base = self.name.strip_suffix("_total").unwrap_or(&self.name);
-        let last = base.rsplit('_').next().unwrap_or(base);
-        for (unit, others) in BASE_UNITS {
-            if others.contains(&last) {
-                let right = format!("{}{unit}", &base[..base.len() - last.len()]);
-                return Err(self.error(format!(
-                    "is in {last}; metrics are in base units: measure in {unit} and write {right}, or \
-                     #[metric(legacy_name = \"why\")]"
-                )));
-            }
-            if self.unit == *unit && last != *unit {
-                return Err(self.error(format!(
-                    "has the unit {unit} and its name does not say so; write {base}_{unit}, or \
-                     #[metric(legacy_name = \"why\")]"
-                )));
-            }
-        }
-        if self.kind == MetricKind::Histogram && self.unit.is_empty() {
-            return Err(self.error(format!(
-                "a histogram needs a unit; write {base}_seconds (or _bytes, _ratio), or #[metric(unit = \"…\")]"
-            )));
-        }
-        Ok(())
+        rules::check_unit(&self.name, self.kind.as_str(), &self.unit).map_err(|message| self.error(message))
     }
 
     fn check_labels(&self) -> Result<(), RegisterError> {
@@ -196,8 +181,15 @@ impl Descriptor {
                     self.error(format!("label {name:?}: a label name is [a-zA-Z_][a-zA-Z0-9_]*, not __…"))
                 );
             }
-            if name == "le" && self.kind == MetricKind::Histogram {
-                return Err(self.error("label \"le\" is the histogram's own; choose another name".to_owned()));
+            if matches!(name.as_str(), "le" | "quantile") {
+                let whose = if name == "le" { "histogram" } else { "summary" };
+                return Err(self.error(format!("label {name:?} is a {whose}'s own; choose another name")));
+            }
+            // A closed set cannot explode, and an info is one series whatever it says.
+            if label.values.is_none() && label.budget != Some(1) && rules::is_identifier_label(name) {
+                return Err(self.error(format!(
+                    "label {name:?} tells which one and not which kind; leave it out, and put it into an exemplar or a log"
+                )));
             }
             if self.labels[..at].iter().any(|earlier| earlier.name == *name) {
                 return Err(
@@ -213,7 +205,10 @@ impl Descriptor {
         if self.kind != MetricKind::Histogram {
             return Ok(());
         }
-        if edges.is_empty() || edges.len() > BUCKETS_MAX {
+        if let Some(native) = self.native {
+            self.check_native(native)?;
+        }
+        if (edges.is_empty() && self.native.is_none()) || edges.len() > BUCKETS_MAX {
             return Err(self.error(format!(
                 "has {} edges; write #[buckets(0.1, 0.5, 1.0)] with 1 to {BUCKETS_MAX}, the alert's threshold among them",
                 edges.len()
@@ -225,6 +220,45 @@ impl Descriptor {
         if let Some(pair) = edges.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(self.error(format!("edges ascend; {} comes before {}", pair[0], pair[1])));
         }
+        rules::check_edges(&self.unit, edges).map_err(|message| self.error(message))
+    }
+
+    fn check_native(&self, native: NativeBuckets) -> Result<(), RegisterError> {
+        let NativeBuckets { schema, zero_threshold } = native;
+        if !(SCHEMA_MIN..=SCHEMA_MAX).contains(&schema) {
+            return Err(self.error(format!(
+                "schema {schema} is none; write #[native(schema = 3)], or another from {SCHEMA_MIN} to {SCHEMA_MAX}"
+            )));
+        }
+        if !(ZERO_THRESHOLD_MIN..=f64::MAX).contains(&zero_threshold) {
+            return Err(self.error(format!(
+                "zero threshold {zero_threshold:e} is not between {ZERO_THRESHOLD_MIN:e} and {:e}; write \
+                 #[native(zero_threshold = 1e-9)], or leave it out",
+                f64::MAX
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Descriptor {
+    fn check_quantiles(&self) -> Result<(), RegisterError> {
+        if self.kind != MetricKind::Summary {
+            return Ok(());
+        }
+        let quantiles = &self.quantiles;
+        if quantiles.is_empty() || quantiles.len() > QUANTILES_MAX {
+            return Err(self.error(format!(
+                "has {} quantiles; write #[quantiles(0.5, 0.9, 0.99)] with 1 to {QUANTILES_MAX}",
+                quantiles.len()
+            )));
+        }
+        if let Some(quantile) = quantiles.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
+            return Err(self.error(format!("quantile {quantile} is not between 0 and 1")));
+        }
+        if let Some(pair) = quantiles.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(self.error(format!("quantiles ascend; {} comes before {}", pair[0], pair[1])));
+        }
         Ok(())
     }
 }
@@ -234,18 +268,4 @@ pub fn valid_metric_name(name: &str) -> bool {
     let head = |byte: u8| byte == b'_' || byte == b':' || byte.is_ascii_alphabetic();
     let mut bytes = name.bytes();
     bytes.next().is_some_and(head) && bytes.all(|byte| head(byte) || byte.is_ascii_digit())
-}
-
-/// The unit that a name's last word tells, if it is one of the field's.
-pub(crate) fn unit_of_name(name: &str) -> &'static str {
-    let base = name.strip_suffix("_total").unwrap_or(name);
-    match base.rsplit('_').next().unwrap_or(base) {
-        "seconds" => "seconds",
-        "bytes" => "bytes",
-        "ratio" => "ratio",
-        "meters" => "meters",
-        "celsius" => "celsius",
-        "dollars" | "usd" => "usd",
-        _ => "",
-    }
 }

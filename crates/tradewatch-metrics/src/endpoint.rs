@@ -1,6 +1,7 @@
 //! The HTTP edge: `/metrics`, `/health`, `/ready`.
 //!
-//! `/metrics` answers text 0.0.4, or OpenMetrics 1.0 if `Accept` prefers it, gzipped if the client takes it. It
+//! `/metrics` answers text 0.0.4, or OpenMetrics 1.0 or protobuf if `Accept` prefers it, by gzip
+//! or zstd if the client takes it. It
 //! serves the registry of the process that moves the metrics. `/health` answers 200 as long as the process
 //! does and says what it knows of each dependency; `/ready` answers 503 while a required one is not up.
 
@@ -18,6 +19,7 @@ use axum::response::Response;
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -26,7 +28,7 @@ use crate::health::{DependencyState, Health};
 use crate::registry::Registry;
 
 /// Bodies below this are not worth compressing.
-const GZIP_BYTES_MIN: usize = 512;
+const CODED_BYTES_MIN: usize = 512;
 
 #[derive(Clone)]
 struct Edge {
@@ -49,21 +51,84 @@ pub fn router(registry: Registry, health: Health) -> Router {
 }
 
 async fn metrics(State(edge): State<Edge>, headers: HeaderMap) -> Response {
-    let format = Format::from_accept(&joined(&headers, ACCEPT));
+    if !edge.registry.has_callbacks() {
+        return scrape(&edge, &headers);
+    }
+    // Callbacks are waited for; a thread that may block does that.
+    let answer = tokio::task::spawn_blocking(move || scrape(&edge, &headers)).await;
+    answer.unwrap_or_else(|error| {
+        let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
+        response.body(Body::from(error.to_string())).expect("constant headers are valid")
+    })
+}
+
+fn scrape(edge: &Edge, headers: &HeaderMap) -> Response {
+    let format = Format::from_accept(&joined(headers, ACCEPT));
     let mut buffer = edge.buffer.lock().unwrap_or_else(PoisonError::into_inner);
     buffer.clear();
     edge.registry.encode(format, &mut buffer);
-    let gzip = buffer.len() >= GZIP_BYTES_MIN && takes_gzip(&joined(&headers, ACCEPT_ENCODING));
+    let coding = if buffer.len() < CODED_BYTES_MIN {
+        None
+    } else {
+        Coding::from_accept(&joined(headers, ACCEPT_ENCODING))
+    };
     let response = Response::builder()
         .header(CONTENT_TYPE, format.content_type())
         .header(VARY, "Accept, Accept-Encoding")
         .header(CACHE_CONTROL, "no-store");
-    let response = if gzip {
-        response.header(CONTENT_ENCODING, "gzip").body(Body::from(gzipped(&buffer)))
-    } else {
-        response.body(Body::from(buffer.clone()))
+    let response = match coding {
+        Some(coding) => {
+            response.header(CONTENT_ENCODING, coding.name()).body(Body::from(coding.encode(&buffer)))
+        }
+        None => response.body(Body::from(buffer.clone())),
     };
     response.expect("constant headers are valid")
+}
+
+/// How a body is made smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    /// The coding that a client prefers by its qualities, gzip among equals; `None` if it takes neither.
+    fn from_accept(accept: &str) -> Option<Coding> {
+        let mut best: Option<(Coding, f64)> = None;
+        for (coding, names) in [(Coding::Gzip, ["gzip", "x-gzip"]), (Coding::Zstd, ["zstd", "zstd"])] {
+            let mut quality = None;
+            for range in accept.split(',') {
+                let mut parts = range.split(';').map(str::trim);
+                let name = parts.next().unwrap_or_default();
+                let named = names.iter().any(|known| name.eq_ignore_ascii_case(known));
+                // What is named counts before the star, wherever it stands.
+                if named || (name == "*" && quality.is_none() && coding == Coding::Gzip) {
+                    let q = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+                    quality = Some(q.map_or(1.0, |q| q.parse().unwrap_or(0.0)));
+                }
+            }
+            let least = best.map_or(0.0, |(_, quality)| quality);
+            if let Some(quality) = quality.filter(|quality| *quality > least) {
+                best = Some((coding, quality));
+            }
+        }
+        best.map(|(coding, _)| coding)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Zstd => "zstd",
+        }
+    }
+
+    fn encode(self, body: &[u8]) -> Vec<u8> {
+        match self {
+            Coding::Gzip => gzipped(body),
+            Coding::Zstd => compress_to_vec(body, CompressionLevel::Fastest),
+        }
+    }
 }
 
 fn gzipped(body: &[u8]) -> Vec<u8> {
@@ -76,15 +141,6 @@ fn gzipped(body: &[u8]) -> Vec<u8> {
 fn joined(headers: &HeaderMap, name: HeaderName) -> String {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     values.join(",")
-}
-
-fn takes_gzip(accept: &str) -> bool {
-    accept.split(',').any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
-        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
-        named && !refused
-    })
 }
 
 async fn health_page(State(edge): State<Edge>) -> Response {
@@ -224,11 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_used_only_if_taken() {
-        for (accept, taken) in
-            [("", false), ("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("*", true)]
-        {
-            assert_eq!(takes_gzip(accept), taken, "{accept}");
+    fn a_coding_is_used_only_if_taken() {
+        let (gzip, zstd) = (Some(Coding::Gzip), Some(Coding::Zstd));
+        for (accept, coding) in [
+            ("", None),
+            ("identity", None),
+            ("gzip", gzip),
+            ("br, GZIP;q=0.5", gzip),
+            ("gzip;q=0", None),
+            ("*", gzip),
+            ("*, gzip;q=0", None),
+            ("gzip;q=0, *", None),
+            ("zstd", zstd),
+            ("zstd, gzip", gzip),
+            ("gzip;q=0.5, zstd", zstd),
+            ("gzip;q=0.5, zstd;q=0.4", gzip),
+            ("gzip;q=0, zstd;q=0.1", zstd),
+            ("zstd;q=0, *;q=0.5", gzip),
+        ] {
+            assert_eq!(Coding::from_accept(accept), coding, "{accept}");
         }
     }
 }

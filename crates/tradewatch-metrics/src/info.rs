@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::descriptor::{Descriptor, MetricKind};
-use crate::encode::{self, Format};
+use crate::encode::{self, Line, Page, proto};
+use crate::error::RegisterError;
 use crate::instrument::{Instrument, descriptor, head};
 use crate::label::LabelDescriptor;
-use crate::registry::{Batch, Family, Head, RegisterError, Spec};
-use crate::slab::Scrape;
+use crate::registry::{Batch, Family, Head, Spec};
 
 /// Facts under the `N` label names of `#[labels("…", …)]`, as one series of value 1.
 ///
@@ -55,7 +55,7 @@ impl<const N: usize> Instrument for Info<N> {
             let message = format!("Info<{N}> with {} label names; make them agree", descriptor.labels.len());
             batch.fail(RegisterError::invalid(&descriptor.name, message));
         }
-        let (head, _) = head::<()>(batch, descriptor);
+        let (head, _) = head::<()>(batch, spec, descriptor);
         let core = Arc::new(Core { head, values: Mutex::new(None) });
         batch.push(Arc::clone(&core) as Arc<dyn Family>);
         Info { core }
@@ -67,14 +67,22 @@ impl<const N: usize> Family for Core<N> {
         &self.head
     }
 
-    fn encode(&self, _: &Scrape, format: Format, out: &mut Vec<u8>) {
-        self.head.names.header(format, out);
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(values) = &*values else { return };
-        out.extend_from_slice(self.head.names.sample(format));
-        let names = self.head.descriptor.labels.iter().map(|label| label.name.as_str());
-        out.push(b'{');
-        encode::write_labels(out, names.zip(values.iter().map(String::as_str)));
-        out.extend_from_slice(b"} 1\n");
+    fn encode(&self, page: &mut Page<'_>) {
+        let family = page.begin(&self.head.names);
+        if let Some(values) = &*self.values.lock().unwrap_or_else(PoisonError::into_inner) {
+            let names = self.head.descriptor.labels.iter().map(|label| label.name.as_str());
+            let labels = names.zip(values.iter().map(String::as_str));
+            let (mut block, mut message) = (Vec::new(), Vec::new());
+            if page.is_proto() {
+                labels.for_each(|(name, value)| proto::label(&mut message, name, value));
+            } else {
+                block.push(b'{');
+                encode::write_labels(&mut block, labels);
+                block.extend_from_slice(b"} ");
+            }
+            let line = Line { slot: 0, index: 0, born: 0, block: &block, proto: &message };
+            page.gauge(&self.head.names, &line, 1.0);
+        }
+        page.end(family);
     }
 }

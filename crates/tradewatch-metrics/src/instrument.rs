@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicU64;
 
 use crate::descriptor::{Descriptor, FAMILY_SERIES_MAX, MetricKind, unit_of_name};
 use crate::encode::Names;
+use crate::error::RegisterError;
 use crate::label::{LabelDescriptor, LabelSet};
-use crate::registry::{Batch, Head, RegisterError, Spec};
+use crate::registry::{Batch, Head, Spec};
 
 /// A type that may stand in a field of a metrics struct.
 #[doc(hidden)]
@@ -29,6 +30,9 @@ pub(crate) fn descriptor(
         help: spec.help.trim().to_owned(),
         labels,
         buckets: if kind == MetricKind::Histogram { spec.buckets.to_vec() } else { Vec::new() },
+        quantiles: if kind == MetricKind::Summary { spec.quantiles.to_vec() } else { Vec::new() },
+        expires: spec.expires,
+        native: spec.native,
         service,
         event: spec.event.map(str::to_owned),
         legacy_name: spec.legacy_name.map(str::to_owned),
@@ -36,7 +40,11 @@ pub(crate) fn descriptor(
 }
 
 /// The head of a new family and how many series it may have: none if the declaration is wrong.
-pub(crate) fn head<L: LabelSet>(batch: &mut Batch<'_>, descriptor: Descriptor) -> (Head, usize) {
+pub(crate) fn head<L: LabelSet>(
+    batch: &mut Batch<'_>,
+    spec: &Spec<'_>,
+    descriptor: Descriptor,
+) -> (Head, usize) {
     let mut cardinality = L::CARDINALITY;
     if cardinality > FAMILY_SERIES_MAX {
         let message = format!(
@@ -51,10 +59,16 @@ pub(crate) fn head<L: LabelSet>(batch: &mut Batch<'_>, descriptor: Descriptor) -
     }
     let head = Head {
         names: Names::of(&descriptor),
+        prefix: spec.prefix.unwrap_or_default().to_owned(),
+        // One series that is always there has nothing to make room for.
+        expires: descriptor.expires.filter(|_| L::LEN > 0),
         descriptor,
         values_at: L::values_at,
-        overflows: L::overflows(),
+        index_of: L::index_of,
+        refusals: L::refusals(),
+        overflowed: AtomicU64::new(0),
         rejected: AtomicU64::new(0),
+        rejected_exemplars: AtomicU64::new(0),
     };
     (head, cardinality)
 }

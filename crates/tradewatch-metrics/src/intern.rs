@@ -1,18 +1,54 @@
 //! Open labels: values that come from outside, interned once against a budget.
 
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::AtomicU64 as Count; // Nothing hangs on the order of counts.
+
+use crate::rules::is_identifier;
+use crate::sync::{AtomicU16, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, PoisonError};
 
 /// The value that stands for all that did not fit into a label's budget.
 pub const OVERFLOW: &str = "__overflow__";
 /// The longest label value, in bytes. What is longer is an identifier or a text, not a label.
 pub const LABEL_VALUE_BYTES_MAX: usize = 128;
 
+/// What an open label had to answer with [`OVERFLOW`].
+#[doc(hidden)]
+pub struct Refusals {
+    pub(crate) all: Count,
+    /// Those of them that name one thing: a UUID, an order id.
+    pub(crate) identifiers: Count,
+    /// The first identifier that was refused, and the first other value; shortened.
+    pub(crate) identifier: OnceLock<Box<str>>,
+    pub(crate) example: OnceLock<Box<str>>,
+}
+
+/// The longest part of a refused value that is kept as an example, in characters.
+const EXAMPLE_CHARS_MAX: usize = 40;
+
+impl Refusals {
+    const fn new() -> Refusals {
+        let (all, identifiers) = (Count::new(0), Count::new(0));
+        Refusals { all, identifiers, identifier: OnceLock::new(), example: OnceLock::new() }
+    }
+
+    #[cold]
+    fn count(&self, value: &str) {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        let mut example = &self.example;
+        if is_identifier(value) {
+            self.identifiers.fetch_add(1, Ordering::Relaxed);
+            example = &self.identifier;
+        }
+        if example.get().is_none() {
+            let _ = example.set(value.chars().take(EXAMPLE_CHARS_MAX).collect());
+        }
+    }
+}
+
 /// The values of one open label: `VALUES` is the budget and one, `TABLE` a power of two at least twice that.
 ///
 /// Finding a known value takes no lock and, up to 15 bytes, compares two words beside the index instead of
 /// following a pointer to the text. A new one takes a lock once; when the budget is used up or the value cannot
-/// be a label (empty, over-long, a UUID), the answer is [`OVERFLOW`], counted, without a lock.
+/// be a label (empty, over-long, an identifier), the answer is [`OVERFLOW`], counted, without a lock.
 #[doc(hidden)]
 pub struct LabelPool<const VALUES: usize, const TABLE: usize> {
     /// Index 0 is the overflow value.
@@ -20,7 +56,7 @@ pub struct LabelPool<const VALUES: usize, const TABLE: usize> {
     table: [Place; TABLE],
     used: AtomicUsize,
     insert: Mutex<()>,
-    overflows: AtomicU64,
+    refusals: Refusals,
 }
 
 /// A place of the table: the key, and the index of its value; index 0 is a free place. Two to a cache line.
@@ -29,6 +65,13 @@ struct Place {
     index: AtomicU16,
     low: AtomicU64,
     high: AtomicU64,
+}
+
+impl Place {
+    #[inline(always)]
+    fn holds(&self, key: Key) -> bool {
+        self.low.load(Ordering::Relaxed) == key.low && self.high.load(Ordering::Relaxed) == key.high
+    }
 }
 
 /// A text as two words: up to 15 bytes and the length; of longer ones a hash and a mark.
@@ -42,7 +85,7 @@ impl Key {
     /// In the highest byte of `high`: more than any length that is packed.
     const LONG: u64 = 0xff << 56;
 
-    #[inline]
+    #[inline(always)]
     fn of(text: &[u8]) -> Key {
         let len = text.len();
         let word = |from: usize| u64::from_le_bytes(text[from..from + 8].try_into().expect("eight bytes"));
@@ -77,6 +120,7 @@ impl Key {
 }
 
 impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         assert!(VALUES >= 2 && VALUES <= u16::MAX as usize, "the budget is between 1 and 65,533");
         assert!(TABLE.is_power_of_two() && TABLE >= 2 * VALUES);
@@ -86,13 +130,39 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
                 TABLE],
             used: AtomicUsize::new(0),
             insert: Mutex::new(()),
-            overflows: AtomicU64::new(0),
+            refusals: Refusals::new(),
+        }
+    }
+
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        let place = |_| Place { index: AtomicU16::new(0), low: AtomicU64::new(0), high: AtomicU64::new(0) };
+        LabelPool {
+            values: std::array::from_fn(|_| OnceLock::new()),
+            table: std::array::from_fn(place),
+            used: AtomicUsize::new(0),
+            insert: Mutex::new(()),
+            refusals: Refusals::new(),
         }
     }
 
     /// The index of `value`, which is interned if it is new and fits.
-    #[inline]
+    #[inline(always)]
     pub fn intern(&'static self, value: &str) -> u16 {
+        let key = Key::of(value.as_bytes());
+        let place = &self.table[key.place() & (TABLE - 1)];
+        // Acquire: the key and the value were written before the index. Most values lie where they are looked
+        // for first; the rest is not worth the caller's instructions.
+        let index = place.index.load(Ordering::Acquire);
+        if index != 0 && place.holds(key) && !key.is_long() {
+            return index;
+        }
+        self.intern_cold(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn intern_cold(&'static self, value: &str) -> u16 {
         match self.find(value) {
             Ok(index) => index,
             Err(_) => self.insert(value),
@@ -109,13 +179,12 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
         if index == 0 { Some(OVERFLOW) } else { self.values.get(index)?.get().copied() }
     }
 
-    /// How many times a value was answered with [`OVERFLOW`].
-    pub fn overflows(&'static self) -> &'static AtomicU64 {
-        &self.overflows
+    /// What was answered with [`OVERFLOW`].
+    pub fn refusals(&'static self) -> &'static Refusals {
+        &self.refusals
     }
 
     /// The index, or the free place of the table where it would belong. Linear probing; at most half is used.
-    #[inline]
     fn find(&'static self, value: &str) -> Result<u16, usize> {
         let key = Key::of(value.as_bytes());
         let mut at = key.place() & (TABLE - 1);
@@ -126,9 +195,7 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
             if index == 0 {
                 return Err(at);
             }
-            let found =
-                Key { low: place.low.load(Ordering::Relaxed), high: place.high.load(Ordering::Relaxed) };
-            if found == key && (!key.is_long() || self.value_at(index as usize) == Some(value)) {
+            if place.holds(key) && (!key.is_long() || self.value_at(index as usize) == Some(value)) {
                 return Ok(index);
             }
             at = (at + 1) & (TABLE - 1);
@@ -137,9 +204,13 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
 
     #[cold]
     fn insert(&'static self, value: &str) -> u16 {
-        if self.used.load(Ordering::Relaxed) + 1 >= VALUES || !fit_for_label(value) {
-            self.overflows.fetch_add(1, Ordering::Relaxed);
-            return 0;
+        // Acquire: if the budget is used up, every value that used it can be found. This one may have come in since
+        // we looked.
+        if self.used.load(Ordering::Acquire) + 1 >= VALUES {
+            return self.find(value).unwrap_or_else(|_| self.refuse(value));
+        }
+        if !fit_for_label(value) {
+            return self.refuse(value);
         }
         let lock = self.insert.lock().unwrap_or_else(PoisonError::into_inner);
         let place = match self.find(value) {
@@ -149,19 +220,23 @@ impl<const VALUES: usize, const TABLE: usize> LabelPool<VALUES, TABLE> {
         let index = self.used.load(Ordering::Relaxed) + 1;
         if index >= VALUES {
             drop(lock);
-            self.overflows.fetch_add(1, Ordering::Relaxed);
-            return 0;
+            return self.refuse(value);
         }
         // Leaked on purpose: bounded by the budget, and a `&'static str` is what makes labels `Copy`.
         let leaked: &'static str = Box::leak(value.to_owned().into_boxed_str());
         self.values[index].set(leaked).expect("indices are given out once, under the lock");
-        self.used.store(index, Ordering::Relaxed);
         let key = Key::of(value.as_bytes());
         let place = &self.table[place];
         place.low.store(key.low, Ordering::Relaxed);
         place.high.store(key.high, Ordering::Relaxed);
         place.index.store(index as u16, Ordering::Release);
+        self.used.store(index, Ordering::Release);
         index as u16
+    }
+
+    fn refuse(&self, value: &str) -> u16 {
+        self.refusals.count(value);
+        0
     }
 }
 
@@ -171,21 +246,9 @@ impl<const VALUES: usize, const TABLE: usize> Default for LabelPool<VALUES, TABL
     }
 }
 
-/// Whether the value can be one of a bounded set. A UUID never is: it names one order, not a kind of order.
+/// Whether the value can be one of a bounded set.
 fn fit_for_label(value: &str) -> bool {
-    !value.is_empty()
-        && value != OVERFLOW
-        && value.len() <= LABEL_VALUE_BYTES_MAX
-        && !is_uuid(value.as_bytes())
-}
-
-fn is_uuid(value: &[u8]) -> bool {
-    let dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
-    value.len() == 36
-        && value
-            .iter()
-            .enumerate()
-            .all(|(at, byte)| if dash(at) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+    !value.is_empty() && value != OVERFLOW && value.len() <= LABEL_VALUE_BYTES_MAX && !is_identifier(value)
 }
 
 /// Of a long text. The table is small and the probing bounded, so nothing stronger is needed.
@@ -212,9 +275,12 @@ pub const fn table_len(budget: usize) -> usize {
 /// Declares a label whose values come from outside: symbols, venues, strategies.
 ///
 /// The type is `Copy`, two bytes, ordered by its text. `intern` never fails: a value beyond the budget, an
-/// empty or over-long one (128 bytes) and a UUID become `OVERFLOW` (`__overflow__`), and each such call is
-/// counted in `tradewatch_sdk_label_overflow_total{label="…"}` of every registry that uses the label.
-/// Values are never forgotten; the set lives as long as the process.
+/// empty or over-long one (128 bytes), and one that names a single thing become `OVERFLOW` (`__overflow__`), and
+/// each such call is counted in `tradewatch_sdk_label_overflow_total{label="…"}` of every registry that uses the
+/// label. What names a single thing: a UUID, 32 hexadecimal digits, a number of eight digits or more, ten digits in
+/// a row within other text, a word and a number such as `order-12345`; not an ISIN. These are counted in
+/// `tradewatch_sdk_identifier_label_values_total{label="…"}` as well. A label that is called `order_id`, `trace_id`
+/// or the like does not compile. Values are never forgotten; the set lives as long as the process.
 ///
 /// ```
 /// use tradewatch_metrics::open_label;
@@ -241,6 +307,10 @@ macro_rules! open_label {
             const _: () = assert!(
                 $crate::valid_label_name($label),
                 "a label name is [a-zA-Z_][a-zA-Z0-9_]* and does not begin with two underscores"
+            );
+            const _: () = assert!(
+                !$crate::is_identifier_label($label),
+                "the label tells which one and not which kind: every value would be a series; put it into an exemplar or a log"
             );
 
             #[allow(dead_code)]
@@ -276,8 +346,11 @@ macro_rules! open_label {
                 fn value_at(index: usize) -> Option<&'static str> {
                     POOL.value_at(index)
                 }
-                fn overflows() -> Option<&'static ::std::sync::atomic::AtomicU64> {
-                    Some(POOL.overflows())
+                fn index_of(value: &str) -> Option<usize> {
+                    Some(POOL.intern(value) as usize)
+                }
+                fn refusals() -> Option<&'static $crate::Refusals> {
+                    Some(POOL.refusals())
                 }
             }
 
@@ -306,7 +379,7 @@ macro_rules! open_label {
     };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -338,7 +411,7 @@ mod tests {
         }
         assert_eq!(POOL.get("r"), None);
         assert_eq!(POOL.intern("r"), 0, "the budget is used up");
-        assert_eq!(POOL.overflows().load(Ordering::Relaxed), 1);
+        assert_eq!(POOL.refusals().all.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every label value has a dense index, so a tuple of labels has one too (their product), and finding a series
 //! is arithmetic instead of hashing. No label value can be misspelt, and no label can explode.
 
-use std::sync::atomic::AtomicU64;
+use crate::intern::Refusals;
 
 /// A label with a fixed name and a bounded set of values.
 ///
@@ -19,8 +19,13 @@ pub trait Label: 'static {
     fn index(&self) -> usize;
     /// The value at an index; `None` for a place of the budget that is not used yet.
     fn value_at(index: usize) -> Option<&'static str>;
-    /// How many times a value did not fit into the budget; `None` for a closed set.
-    fn overflows() -> Option<&'static AtomicU64> {
+    /// The index of a value given as text; `None` if it is not one of a closed set. An open set takes it in.
+    fn index_of(value: &str) -> Option<usize> {
+        (0..Self::CARDINALITY).find(|index| Self::value_at(*index) == Some(value))
+    }
+    /// The values that an open set did not take; `None` for a closed one.
+    #[doc(hidden)]
+    fn refusals() -> Option<&'static Refusals> {
         None
     }
 }
@@ -48,8 +53,24 @@ pub trait LabelSet: 'static {
     fn describe() -> Vec<LabelDescriptor>;
     /// The values at an index, in order; `None` if one of them is not in use yet.
     fn values_at(index: usize) -> Option<Vec<&'static str>>;
-    /// Name and overflow count of each open label.
-    fn overflows() -> Vec<(&'static str, &'static AtomicU64)>;
+    /// The dense index of labels given as text, in any order; `None` if they are not these labels.
+    ///
+    /// As it is here it finds only what is in use, by trying every combination.
+    fn index_of(labels: &[(&str, &str)]) -> Option<usize> {
+        let names = Self::describe();
+        let value = |name: &str| labels.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let wanted: Vec<&str> = names.iter().map(|label| value(&label.name)).collect::<Option<_>>()?;
+        let same = |index: &usize| Self::values_at(*index).is_some_and(|values| values == wanted);
+        if labels.len() == wanted.len() { (0..Self::CARDINALITY).find(same) } else { None }
+    }
+    /// Whether one of the labels is [`OVERFLOW`](crate::OVERFLOW); what is counted there is counted once more for
+    /// the family of a gauge.
+    fn is_overflow(&self) -> bool {
+        false
+    }
+    /// Name and refused values of each open label.
+    #[doc(hidden)]
+    fn refusals() -> Vec<(&'static str, &'static Refusals)>;
 }
 
 fn describe<L: Label>() -> LabelDescriptor {
@@ -70,7 +91,13 @@ impl LabelSet for () {
     fn values_at(_: usize) -> Option<Vec<&'static str>> {
         Some(Vec::new())
     }
-    fn overflows() -> Vec<(&'static str, &'static AtomicU64)> {
+    fn index_of(labels: &[(&str, &str)]) -> Option<usize> {
+        labels.is_empty().then_some(0)
+    }
+    fn is_overflow(&self) -> bool {
+        false
+    }
+    fn refusals() -> Vec<(&'static str, &'static Refusals)> {
         Vec::new()
     }
 }
@@ -96,8 +123,23 @@ macro_rules! label_set {
                     $label::value_at(index / radix % $label::CARDINALITY)?
                 }),+])
             }
-            fn overflows() -> Vec<(&'static str, &'static AtomicU64)> {
-                [$($label::overflows().map(|count| ($label::NAME, count))),+].into_iter().flatten().collect()
+            fn index_of(labels: &[(&str, &str)]) -> Option<usize> {
+                let mut index = 0;
+                $({
+                    let (_, value) = labels.iter().find(|(name, _)| *name == $label::NAME)?;
+                    index = index * $label::CARDINALITY + $label::index_of(value)?;
+                })+
+                (labels.len() == $len).then_some(index)
+            }
+            #[inline(always)]
+            fn is_overflow(&self) -> bool {
+                // Whatever else the first value of an open label may be is told apart only where it is met.
+                false $(|| ($label::BUDGET.is_some()
+                    && self.$field.index() == 0
+                    && $label::value_at(0) == Some(crate::OVERFLOW)))+
+            }
+            fn refusals() -> Vec<(&'static str, &'static Refusals)> {
+                [$($label::refusals().map(|refusals| ($label::NAME, refusals))),+].into_iter().flatten().collect()
             }
         }
     };

@@ -1,15 +1,23 @@
 //! The registry: what a process exposes, checked when it is declared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::descriptor::{Descriptor, MetricKind};
-use crate::encode::{self, Format};
-use crate::slab::{self, Scrape};
+use crate::clock::{Clock, Stopwatch, Wall};
+use crate::collector::{Collected, Collector};
+use crate::descriptor::{Descriptor, MetricKind, NativeBuckets};
+use crate::dynamic::Dynamic;
+use crate::encode::{Format, Names, Page};
+use crate::error::RegisterError;
+use crate::gauge;
+use crate::intern::Refusals;
+use crate::overview::{over_budget, overview};
+use crate::report::Problem;
+use crate::report::Report;
+use crate::slab::Scrape;
 
 /// A set of metric families with unique names, and the clock of their timers. Cloning shares it.
 ///
@@ -19,24 +27,78 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     clock: Clock,
+    wall: Wall,
     families: Mutex<Families>,
+    /// Grows with each registration.
+    generation: AtomicU64,
+    /// The most series that all families may have together.
+    series_max: AtomicU64,
+    report: Report,
 }
 
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            clock: Clock::default(),
+            wall: Wall::default(),
+            families: Mutex::default(),
+            generation: AtomicU64::new(0),
+            series_max: AtomicU64::new(REGISTRY_SERIES_MAX),
+            report: Report::default(),
+        }
+    }
+}
+
+/// The most series that all families of a registry may have together, unless [`Registry::set_series_max`] says
+/// otherwise: what every label combination would make, buckets included.
+pub const REGISTRY_SERIES_MAX: u64 = 1 << 22;
+
 #[derive(Default)]
-struct Families {
+pub(crate) struct Families {
     /// Sorted by name, so that two scrapes list families in the same order.
-    list: Vec<Arc<dyn Family>>,
-    /// The overflow counts of the open labels in use, by label; a label type in two families is here once.
-    overflows: Vec<(&'static str, &'static AtomicU64)>,
+    pub(crate) list: Vec<Arc<dyn Family>>,
+    /// What the open labels in use refused, by label; a label type in two families is here once.
+    pub(crate) refusals: Vec<(&'static str, &'static Refusals)>,
+    collectors: Vec<Box<dyn Collector>>,
+    /// The names of the instruments' families, so that a collector cannot expose one again.
+    names: HashSet<String>,
+}
+
+impl Families {
+    /// Every name that is taken, with the family that took it.
+    fn taken(&self) -> HashMap<String, String> {
+        let own = self.list.iter().map(|family| family.head().descriptor.clone());
+        let collected = self.collectors.iter().flat_map(|collector| collector.families());
+        let names = |descriptor: Descriptor| {
+            let owner = descriptor.name.clone();
+            exposed_names(&descriptor).into_iter().map(move |name| (name, owner.clone()))
+        };
+        own.chain(collected).flat_map(names).collect()
+    }
 }
 
 /// A registered family, as the encoder sees it.
 pub(crate) trait Family: Send + Sync {
     fn head(&self) -> &Head;
-    fn encode(&self, scrape: &Scrape, format: Format, out: &mut Vec<u8>);
+    fn encode(&self, page: &mut Page<'_>);
+    /// Adds to the series at an index. Whether the instrument can.
+    fn inc(&self, _index: usize, _by: f64) -> bool {
+        false
+    }
+    /// Sets the series at an index. Whether the instrument can.
+    fn set(&self, _index: usize, _value: f64) -> bool {
+        false
+    }
+    /// Observes in the series at an index. Whether the instrument can.
+    fn observe(&self, _index: usize, _value: f64) -> bool {
+        false
+    }
+    /// The family, if a callback computes its values at each scrape.
+    fn observed(&self) -> Option<&gauge::Core> {
+        None
+    }
 }
 
 /// What every family has, whatever its kind.
@@ -44,16 +106,36 @@ pub(crate) struct Head {
     pub(crate) descriptor: Descriptor,
     /// The label values at a dense index.
     pub(crate) values_at: fn(usize) -> Option<Vec<&'static str>>,
-    pub(crate) overflows: Vec<(&'static str, &'static AtomicU64)>,
+    /// The dense index of labels given as text.
+    pub(crate) index_of: fn(&[(&str, &str)]) -> Option<usize>,
+    pub(crate) refusals: Vec<(&'static str, &'static Refusals)>,
+    /// What was counted under labels that did not fit into their budget.
+    pub(crate) overflowed: AtomicU64,
     /// Values that were refused: not a number, infinite, or negative where only growth is possible.
     pub(crate) rejected: AtomicU64,
-    pub(crate) names: encode::Names,
+    /// Exemplars that no format could show.
+    pub(crate) rejected_exemplars: AtomicU64,
+    /// After how long an idle series is no longer shown; never if it has no labels.
+    pub(crate) expires: Option<Duration>,
+    pub(crate) names: Names,
+    /// What short names leave out in front.
+    pub(crate) prefix: String,
 }
 
 impl Head {
     #[cold]
     pub(crate) fn reject(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn overflow(&self) {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn reject_exemplar(&self) {
+        self.rejected_exemplars.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -65,9 +147,19 @@ impl Registry {
 
     /// An empty registry with a clock of the caller's: a simulation's virtual time, say.
     ///
-    /// The clock gives the time since any fixed moment. If it steps back, timers read it as no time passed.
+    /// The clock gives the time since any fixed moment. If it steps back, timers read it as no time passed. What
+    /// tells the time of day (`_created`, exemplars) still reads the system's; see [`Registry::with_clocks`].
     pub fn with_clock(now: impl Fn() -> Duration + Send + Sync + 'static) -> Registry {
-        let inner = Inner { clock: Clock::Given(Arc::new(now)), families: Mutex::default() };
+        let inner = Inner { clock: Clock::Given(Arc::new(now)), ..Inner::default() };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// The same with the time of day as well: `unix` is the time since the Unix epoch.
+    pub fn with_clocks(
+        now: impl Fn() -> Duration + Send + Sync + 'static,
+        unix: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Registry {
+        let inner = Inner { clock: Clock::Given(Arc::new(now)), wall: Wall::new(unix), ..Inner::default() };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -75,29 +167,140 @@ impl Registry {
     ///
     /// The order is by family name, then by label index: the same in every scrape. A histogram's sum, count and
     /// buckets come from between two observations of each thread. Unlabelled families always appear; a labelled
-    /// series appears once it was asked for with `at`, and then stays.
+    /// series appears once it was asked for with `at`, and then stays unless its family expires idle series.
     ///
     /// # Cost
-    /// No writer waits for it. Nothing is allocated in steady state if `out` is reused.
+    /// No writer waits for it. Nothing is allocated in steady state if `out` is reused. It waits for the callbacks
+    /// of observable metrics, all at once and each no longer than its limit; without such metrics it never waits.
     pub fn encode(&self, format: Format, out: &mut Vec<u8>) {
-        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
+        self.observe();
+        let families = self.lock();
+        let collected = (!families.collectors.is_empty()).then(|| {
+            let mut collected = Collected::default();
+            families.collectors.iter().for_each(|collector| collector.collect(&mut collected));
+            collected
+        });
         let scrape = Scrape::begin();
+        let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
         for family in &families.list {
-            family.encode(&scrape, format, out);
+            family.encode(&mut page);
         }
-        drop(scrape);
-        encode::overflows(&families.overflows, format, out);
-        encode::rejected(families.list.iter().map(|family| family.head()), format, out);
-        encode::refused(slab::REFUSED.load(Ordering::Relaxed), format, out);
+        if let Some(collected) = collected {
+            collected.encode(&families.names, &mut page);
+        }
+        self.inner.report.write(&families, &mut page);
         if format == Format::OpenMetrics1 {
             out.extend_from_slice(b"# EOF\n");
         }
+        drop(scrape);
+        let problems = self.inner.report.problems(&families);
+        // A hook may use the registry.
+        drop(families);
+        self.inner.report.tell(problems);
     }
 
-    /// Everything declared, by name.
+    /// Calls `hook` with each problem that appeared or went on since the last scrape: label values that were
+    /// refused, values that were rejected, callbacks that failed, unknown names. For the log.
+    ///
+    /// It runs at the end of a scrape, never where something is counted, and once for each subject: thousands of
+    /// refused values a second make one call a scrape.
+    pub fn on_problem(&self, hook: impl Fn(&Problem) + Send + Sync + 'static) {
+        self.inner.report.set_hook(Arc::new(hook));
+    }
+
+    /// How many series all families may have together from now on; what is registered already stays.
+    pub fn set_series_max(&self, max: u64) {
+        self.inner.series_max.store(max, Ordering::Relaxed);
+    }
+
+    /// The catalogue as text, for the start of a program: each family with its labels and the most series it can
+    /// have, the largest first, then the total and the budget.
+    pub fn overview(&self) -> String {
+        overview(&self.describe(), self.inner.series_max.load(Ordering::Relaxed))
+    }
+
+    /// Moves metrics by their short names, given as text; see [`Dynamic`].
+    pub fn dynamic(&self) -> Dynamic {
+        Dynamic::new(self.clone())
+    }
+
+    /// Grows with each registration.
+    pub(crate) fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
+    }
+
+    /// The families as they are now.
+    pub(crate) fn families(&self) -> Vec<Arc<dyn Family>> {
+        self.lock().list.clone()
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.inner.report
+    }
+
+    /// Lets every callback compute its values. The lock is not held meanwhile: they may use the registry.
+    fn observe(&self) {
+        let observed: Vec<_> =
+            self.lock().list.iter().filter(|family| family.observed().is_some()).cloned().collect();
+        let cores = || observed.iter().filter_map(|family| family.observed());
+        let runs: Vec<_> = cores().filter_map(|core| Some((core, core.observer().get()?.start()))).collect();
+        for (core, run) in runs {
+            if let Some(observer) = core.observer().get() {
+                observer.wait(run, core);
+            }
+        }
+    }
+
+    /// Appends the named families alone, as text without what the registry says about itself.
+    #[cfg(feature = "endpoint")]
+    pub(crate) fn encode_only(&self, names: &[String], format: Format, out: &mut Vec<u8>) {
+        let families = self.lock();
+        let scrape = Scrape::begin();
+        let mut page = Page { format, now: self.inner.clock.reading(), scrape: &scrape, out };
+        for family in families.list.iter().filter(|family| names.contains(&family.head().descriptor.name)) {
+            family.encode(&mut page);
+        }
+    }
+
+    /// Whether a scrape runs callbacks, and so may take as long as the longest of their limits.
+    pub fn has_callbacks(&self) -> bool {
+        self.lock().list.iter().any(|family| family.observed().is_some())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Families> {
+        self.inner.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exposes what `collector` gives at each scrape, after the registry's own families.
+    ///
+    /// # Errors
+    /// If one of its families has a name that is taken.
+    pub fn add_collector(&self, collector: impl Collector) -> Result<(), RegisterError> {
+        let mut families = self.lock();
+        let taken = families.taken();
+        for descriptor in collector.families() {
+            descriptor.check()?;
+            if let Some((name, owner)) =
+                exposed_names(&descriptor).iter().find_map(|name| taken.get_key_value(name))
+            {
+                return Err(RegisterError::duplicate(&descriptor.name, name, owner));
+            }
+        }
+        families.collectors.push(Box::new(collector));
+        Ok(())
+    }
+
+    /// Starts measuring time by the registry's clock.
+    #[inline]
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch::start(self.inner.clock.clone())
+    }
+
+    /// Everything declared, by name: instruments, then what collectors announced.
     pub fn describe(&self) -> Vec<Descriptor> {
-        let families = self.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        families.list.iter().map(|family| family.head().descriptor.clone()).collect()
+        let families = self.lock();
+        let own = families.list.iter().map(|family| family.head().descriptor.clone());
+        own.chain(families.collectors.iter().flat_map(|collector| collector.families())).collect()
     }
 
     /// Starts a registration; used by `#[derive(Metrics)]`.
@@ -119,9 +322,22 @@ impl fmt::Debug for Registry {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spec<'a> {
     pub name: &'a str,
+    /// What the name begins with in all metrics of the struct.
+    pub prefix: Option<&'a str>,
     pub help: &'a str,
     pub unit: Option<&'a str>,
     pub buckets: &'a [f64],
+    pub native: Option<NativeBuckets>,
+    /// Of a summary.
+    pub quantiles: &'a [f64],
+    /// How far back a summary looks.
+    pub window: Option<Duration>,
+    /// The smallest value that a summary tells from 0.
+    pub smallest: Option<f64>,
+    /// How long the callback of an observable metric may take.
+    pub timeout: Option<Duration>,
+    /// After how long an idle series is no longer shown.
+    pub expires: Option<Duration>,
     pub info_labels: &'a [&'a str],
     pub info_as_gauge: bool,
     pub legacy_name: Option<&'a str>,
@@ -140,6 +356,10 @@ pub struct Batch<'r> {
 impl Batch<'_> {
     pub(crate) fn clock(&self) -> Clock {
         self.registry.inner.clock.clone()
+    }
+
+    pub(crate) fn wall(&self) -> Wall {
+        self.registry.inner.wall.clone()
     }
 
     pub(crate) fn service(&self) -> Option<String> {
@@ -174,8 +394,8 @@ impl Batch<'_> {
             return Err(error);
         }
         let mut families = self.registry.inner.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken: HashMap<String, String> = HashMap::new();
-        for family in families.list.iter().chain(&self.families) {
+        let mut taken = families.taken();
+        for family in &self.families {
             let descriptor = &family.head().descriptor;
             for name in exposed_names(descriptor) {
                 if let Some(owner) = taken.insert(name.clone(), descriptor.name.clone()) {
@@ -183,12 +403,22 @@ impl Batch<'_> {
                 }
             }
         }
-        let Families { list, overflows } = &mut *families;
-        overflows.extend(self.families.iter().flat_map(|family| &family.head().overflows));
-        overflows.sort_by_key(|(label, count)| (*label, std::ptr::from_ref(*count)));
-        overflows.dedup_by_key(|(_, count)| std::ptr::from_ref(*count));
+        let own = families.list.iter().chain(&self.families).map(|family| &family.head().descriptor);
+        let max = self.registry.inner.series_max.load(Ordering::Relaxed);
+        let series = own.clone().fold(0u64, |sum, descriptor| sum.saturating_add(descriptor.series_max()));
+        if let (true, Some(family)) = (series > max, self.families.first()) {
+            let name = &family.head().descriptor.name;
+            let all: Vec<Descriptor> = own.cloned().collect();
+            return Err(RegisterError::invalid(name, over_budget(&all, max)));
+        }
+        let Families { list, refusals, names, .. } = &mut *families;
+        names.extend(self.families.iter().map(|family| family.head().descriptor.name.clone()));
+        refusals.extend(self.families.iter().flat_map(|family| &family.head().refusals));
+        refusals.sort_by_key(|(label, of)| (*label, std::ptr::from_ref(*of)));
+        refusals.dedup_by_key(|(_, of)| std::ptr::from_ref(*of));
         list.extend(self.families);
         list.sort_by(|a, b| a.head().descriptor.name.cmp(&b.head().descriptor.name));
+        self.registry.inner.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }
@@ -200,6 +430,7 @@ fn exposed_names(descriptor: &Descriptor) -> Vec<String> {
     let suffixes: &[&str] = match descriptor.kind {
         MetricKind::Counter => &["_total", "_created"],
         MetricKind::Histogram => &["_bucket", "_count", "_sum", "_created"],
+        MetricKind::Summary => &["_count", "_sum", "_created"],
         MetricKind::Info => &["_info"],
         MetricKind::Gauge => &[],
     };
@@ -209,64 +440,3 @@ fn exposed_names(descriptor: &Descriptor) -> Vec<String> {
     }
     names
 }
-
-/// Why metrics could not be registered. The message names the metric and says what to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegisterError {
-    metric: String,
-    kind: RegisterErrorKind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RegisterErrorKind {
-    Invalid(String),
-    Duplicate { name: String, owner: String },
-}
-
-impl RegisterError {
-    pub(crate) fn invalid(metric: &str, message: String) -> RegisterError {
-        RegisterError { metric: metric.to_owned(), kind: RegisterErrorKind::Invalid(message) }
-    }
-
-    fn duplicate(metric: &str, name: &str, owner: &str) -> RegisterError {
-        let kind = RegisterErrorKind::Duplicate { name: name.to_owned(), owner: owner.to_owned() };
-        RegisterError { metric: metric.to_owned(), kind }
-    }
-
-    /// Whether another family of the registry already exposes a series of this name.
-    pub fn is_duplicate(&self) -> bool {
-        matches!(self.kind, RegisterErrorKind::Duplicate { .. })
-    }
-
-    /// Whether the declaration itself is wrong.
-    pub fn is_invalid(&self) -> bool {
-        matches!(self.kind, RegisterErrorKind::Invalid(_))
-    }
-
-    /// The metric concerned.
-    pub fn metric(&self) -> &str {
-        &self.metric
-    }
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            RegisterErrorKind::Invalid(message) => write!(f, "metric {}: {message}", self.metric),
-            RegisterErrorKind::Duplicate { name, owner } if *owner == self.metric => {
-                write!(
-                    f,
-                    "metric {}: is registered already ({name}); register it once and clone it",
-                    self.metric
-                )
-            }
-            RegisterErrorKind::Duplicate { name, owner } => write!(
-                f,
-                "metric {}: {owner} already exposes {name}; choose another name for one of the two",
-                self.metric
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RegisterError {}

@@ -20,120 +20,21 @@
 //!   thread leases it and no reader runs. Those of shared slabs are never freed.
 //! - A writer never waits: the scrape lock is taken by scrapes, by families that end, and by nothing else.
 
-#![allow(unsafe_code)] // A zeroed allocation, a chunk pointer's dereference and its reclamation, each argued beside it.
+mod cells;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Cells in one chunk: 32 KiB, the unit in which a thread takes memory.
-const CHUNK_CELLS: usize = 4096;
-const CHUNK_BITS: u32 = CHUNK_CELLS.trailing_zeros();
-/// Chunks in one slab. Four million cells for a process; beyond that new series go to the sink.
-const CHUNKS_MAX: usize = 1024;
-/// The first cells belong to nobody: a series that cannot get a slot writes here and is never read.
-const SINK_CELLS: u32 = 512;
-/// The largest contiguous range that may be allocated; not above `SINK_CELLS`.
-pub(crate) const RANGE_CELLS_MAX: usize = SINK_CELLS as usize;
+pub(crate) use cells::{BLOCK_CELLS, CellKind, RANGE_CELLS_MAX};
+use cells::{
+    CHUNK_CELLS, CHUNKS_MAX, Chunk, SHARED, SINK_CELLS, Slab, add_float, add_float_shared, add_int,
+    in_one_step, in_one_step_shared, observe_own, observe_shared, read_histogram, undisturbed,
+};
+
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, PoisonError};
+
 /// Slot of the sink. In slot tables it also means "no slot yet".
 pub(crate) const SINK: u32 = 0;
-/// How often a scrape re-reads a histogram that is being written before it keeps the previous values.
-const READ_SPINS_MAX: u32 = 64;
-const READ_YIELDS_MAX: u32 = 64;
-
-const FREE: u8 = 0;
-const IN_USE: u8 = 1;
-const FOLDING: u8 = 2;
-const SHARED: u8 = 3;
-
-/// A histogram's sequence counts the observations in progress in its low bits and those done above them, so
-/// that one writer by plain stores and many by additions leave the same trace for a reader.
-const BEGUN: u64 = 1;
-const DONE: u64 = 1 << 16;
-const IN_PROGRESS: u64 = DONE - 1;
-
-/// What a cell holds, so that the values of an ended thread can be added to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CellKind {
-    /// A `u64` that is summed, wrapping.
-    Int,
-    /// The bits of an `f64` that is summed.
-    Float,
-    /// The sequence number of a histogram's cells; means something only to its own thread.
-    Sequence,
-}
-
-struct Chunk([AtomicU64; CHUNK_CELLS]);
-
-impl Chunk {
-    fn boxed() -> Box<Chunk> {
-        // SAFETY: all bits zero is a valid `AtomicU64`, so it is a valid array of them. Zeroed memory fresh from
-        // the system is not touched here: a thread pays for the pages it writes to.
-        unsafe { Box::<Chunk>::new_zeroed().assume_init() }
-    }
-
-    #[inline(always)]
-    fn cell(&self, offset: usize) -> &AtomicU64 {
-        &self.0[offset & (CHUNK_CELLS - 1)]
-    }
-}
-
-/// The cells of one thread, or of those that share them.
-struct Slab {
-    chunks: [AtomicPtr<Chunk>; CHUNKS_MAX],
-    /// How many chunks there are, so that a scrape passes over an empty slab at once.
-    len: AtomicUsize,
-    state: AtomicU8,
-    next: OnceLock<&'static Slab>,
-}
-
-impl Slab {
-    const fn new(state: u8) -> Slab {
-        Slab {
-            chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS_MAX],
-            len: AtomicUsize::new(0),
-            state: AtomicU8::new(state),
-            next: OnceLock::new(),
-        }
-    }
-
-    #[inline(always)]
-    fn entry(&self, slot: u32) -> &AtomicPtr<Chunk> {
-        &self.chunks[(slot >> CHUNK_BITS) as usize & (CHUNKS_MAX - 1)]
-    }
-
-    /// The chunk that holds `slot`, if this slab has one.
-    #[inline(always)]
-    fn chunk(&self, slot: u32, order: Ordering) -> Option<&Chunk> {
-        let chunk = self.entry(slot).load(order);
-        // SAFETY: a non-null entry came from `Box::into_raw` in `chunk_or_new`. It is freed only in
-        // `Scrape::fold`, which first moves the slab from FREE to FOLDING and holds the scrape lock. The callers
-        // are (a) the thread that leases the slab, so the state is IN_USE and `fold` leaves it alone,
-        // (b) holders of the scrape lock, who exclude `fold`, and (c) writers of a SHARED slab, which `fold`
-        // never touches. The reference is used within the call of (a) to (c) that asked for it.
-        unsafe { chunk.as_ref() }
-    }
-
-    /// Like [`Slab::chunk`], taking memory if there is none. Only writers of the slab call this.
-    fn chunk_or_new(&self, slot: u32) -> &Chunk {
-        if self.chunk(slot, Ordering::Acquire).is_none() {
-            let fresh = Box::into_raw(Chunk::boxed());
-            let (empty, success, failure) = (ptr::null_mut(), Ordering::Release, Ordering::Relaxed);
-            match self.entry(slot).compare_exchange(empty, fresh, success, failure) {
-                Ok(_) => {
-                    self.len.fetch_add(1, Ordering::Relaxed);
-                }
-                // SAFETY: another writer of this shared slab was first; `fresh` came from `into_raw` above and
-                // nobody else has seen it.
-                Err(_) => drop(unsafe { Box::from_raw(fresh) }),
-            }
-        }
-        self.chunk(slot, Ordering::Acquire).expect("filled above, and not freed while it has writers")
-    }
-}
-
 /// Head of the list of all slabs: receives the values of ended threads, written under the scrape lock.
 static RETIRED: Slab = Slab::new(SHARED);
 /// Second slab of the list: for writers that run after their thread's slab was given back.
@@ -155,8 +56,7 @@ struct Lease(&'static Slab);
 impl Drop for Lease {
     fn drop(&mut self) {
         SLAB.set(None);
-        // Release: whoever takes the slab over sees every value written by this thread. A shared slab stays.
-        let _ = self.0.state.compare_exchange(IN_USE, FREE, Ordering::Release, Ordering::Relaxed);
+        self.0.give_back();
     }
 }
 
@@ -178,18 +78,15 @@ fn shares() -> (usize, usize) {
 /// A slab for a new thread: that of an ended one, values included (they are summed all the same), else a
 /// fresh one, else one of those that are shared.
 fn lease() -> &'static Slab {
-    let take = |slab: &&Slab| {
-        slab.state.compare_exchange(FREE, IN_USE, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    };
-    if let Some(slab) = slabs().find(take) {
+    if let Some(slab) = slabs().find(|slab| slab.take()) {
         return slab;
     }
     let (own_max, shared_max) = shares();
-    let is_shared = |slab: &&Slab| slab.state.load(Ordering::Relaxed) == SHARED;
+    let is_shared = |slab: &&Slab| slab.is_shared();
     // The retired slab and the orphans' are not leased.
     let shared = || slabs().skip(2).filter(is_shared);
     if slabs().skip(2).count() - shared().count() < own_max {
-        return append(Slab::new(IN_USE));
+        return append(Slab::in_use());
     }
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % shared_max;
@@ -213,27 +110,11 @@ fn own_chunk(slot: u32) -> Option<&'static Chunk> {
 /// The chunk for a write that found none of its own, and whether others write to it too.
 fn chunk_cold(slot: u32) -> (&'static Chunk, bool) {
     let slab = LEASE.try_with(|lease| lease.0).unwrap_or(&ORPHANS);
-    let shared = slab.state.load(Ordering::Relaxed) == SHARED;
+    let shared = slab.is_shared();
     if !shared {
         SLAB.set(Some(slab));
     }
     (slab.chunk_or_new(slot), shared)
-}
-
-#[inline(always)]
-fn add_int(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-}
-
-#[inline(always)]
-fn add_float(cell: &AtomicU64, by: f64) {
-    let sum = f64::from_bits(cell.load(Ordering::Relaxed)) + by;
-    cell.store(sum.to_bits(), Ordering::Relaxed);
-}
-
-fn add_float_shared(cell: &AtomicU64, by: f64) {
-    let add = |bits| Some((f64::from_bits(bits) + by).to_bits());
-    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
 }
 
 /// Adds to an integer cell of this thread.
@@ -242,6 +123,19 @@ pub(crate) fn add(slot: u32, by: u64) {
     match own_chunk(slot) {
         Some(chunk) => add_int(chunk.cell(slot as usize), by),
         None => add_cold(slot, by),
+    }
+}
+
+/// Adds 1 to an integer cell of this thread and returns what it held.
+#[inline(always)]
+pub(crate) fn next(slot: u32) -> u64 {
+    match own_chunk(slot) {
+        Some(chunk) => {
+            let before = chunk.cell(slot as usize).load(Ordering::Relaxed);
+            chunk.cell(slot as usize).store(before.wrapping_add(1), Ordering::Relaxed);
+            before
+        }
+        None => next_cold(slot),
     }
 }
 
@@ -263,9 +157,10 @@ pub(crate) fn observe(slot: u32, bucket: usize, value: f64) {
     }
 }
 
+// The cold halves do not unwind: said by their ABI, so that callers need not keep what they would drop.
 #[cold]
 #[inline(never)]
-fn add_cold(slot: u32, by: u64) {
+extern "C" fn add_cold(slot: u32, by: u64) {
     let (chunk, shared) = chunk_cold(slot);
     let cell = chunk.cell(slot as usize);
     if shared {
@@ -277,7 +172,14 @@ fn add_cold(slot: u32, by: u64) {
 
 #[cold]
 #[inline(never)]
-fn add_f64_cold(slot: u32, by: f64) {
+extern "C" fn next_cold(slot: u32) -> u64 {
+    // Its own cell or a shared one: an atomic addition is right for both, and this is not the fast path.
+    chunk_cold(slot).0.cell(slot as usize).fetch_add(1, Ordering::Relaxed)
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn add_f64_cold(slot: u32, by: f64) {
     let (chunk, shared) = chunk_cold(slot);
     let cell = chunk.cell(slot as usize);
     if shared { add_float_shared(cell, by) } else { add_float(cell, by) }
@@ -285,35 +187,52 @@ fn add_f64_cold(slot: u32, by: f64) {
 
 #[cold]
 #[inline(never)]
-fn observe_cold(slot: u32, bucket: usize, value: f64) {
+extern "C" fn observe_cold(slot: u32, bucket: usize, value: f64) {
     let (chunk, shared) = chunk_cold(slot);
     if shared { observe_shared(chunk, slot, bucket, value) } else { observe_own(chunk, slot, bucket, value) }
 }
 
+/// Counts `value` in the cell `bucket`, wherever that lies, and in the cell `classic` cells behind `head` unless
+/// that is 0, and adds it to the sum of `head`; as one step for a scrape.
 #[inline(always)]
-fn observe_own(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
-    let base = slot as usize;
-    let sequence = chunk.cell(base);
-    let before = sequence.load(Ordering::Relaxed);
-    // In progress while the sum and the bucket do not belong together. The fence orders that mark before the
-    // values, the release store orders the values before its end.
-    sequence.store(before.wrapping_add(BEGUN), Ordering::Relaxed);
-    fence(Ordering::Release);
-    add_float(chunk.cell(base + 1), value);
-    add_int(chunk.cell(base + 2 + bucket), 1);
-    sequence.store(before.wrapping_add(DONE), Ordering::Release);
+pub(crate) fn observe_apart(head: u32, bucket: u32, classic: u32, value: f64) {
+    let own = |slab: &'static Slab| {
+        Some((slab.chunk(head, Ordering::Relaxed)?, slab.chunk(bucket, Ordering::Relaxed)?))
+    };
+    match SLAB.get().and_then(own) {
+        Some((first, second)) => observe_apart_own(first, second, head, bucket, classic, value),
+        None => observe_apart_cold(head, bucket, classic, value),
+    }
 }
 
-/// The same for cells that others write to as well: they do not wait for each other, and a reader waits until
-/// none is in progress.
-fn observe_shared(chunk: &Chunk, slot: u32, bucket: usize, value: f64) {
-    let base = slot as usize;
-    let sequence = chunk.cell(base);
-    sequence.fetch_add(BEGUN, Ordering::Relaxed);
-    fence(Ordering::Release);
-    add_float_shared(chunk.cell(base + 1), value);
-    chunk.cell(base + 2 + bucket).fetch_add(1, Ordering::Relaxed);
-    sequence.fetch_add(DONE - BEGUN, Ordering::Release);
+#[inline(always)]
+fn observe_apart_own(first: &Chunk, second: &Chunk, head: u32, bucket: u32, classic: u32, value: f64) {
+    let base = head as usize;
+    in_one_step(first.cell(base), || {
+        add_float(first.cell(base + 1), value);
+        add_int(second.cell(bucket as usize), 1);
+        if classic != 0 {
+            add_int(first.cell(base + classic as usize), 1);
+        }
+    });
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn observe_apart_cold(head: u32, bucket: u32, classic: u32, value: f64) {
+    let (first, shared) = chunk_cold(head);
+    let (second, _) = chunk_cold(bucket);
+    if !shared {
+        return observe_apart_own(first, second, head, bucket, classic, value);
+    }
+    let base = head as usize;
+    in_one_step_shared(first.cell(base), || {
+        add_float_shared(first.cell(base + 1), value);
+        second.cell(bucket as usize).fetch_add(1, Ordering::Relaxed);
+        if classic != 0 {
+            first.cell(base + classic as usize).fetch_add(1, Ordering::Relaxed);
+        }
+    });
 }
 
 /// The layout of a histogram's range: sequence, sum, then one cell for each bucket.
@@ -333,7 +252,7 @@ impl Scrape {
         slabs().for_each(|slab| fold(&live, slab));
         // A slab that gets its first cells after this is read by the next scrape.
         live.clear();
-        live.extend(slabs().filter(|slab| slab.len.load(Ordering::Relaxed) > 0));
+        live.extend(slabs().filter(|slab| !slab.is_empty()));
         Scrape(live)
     }
 
@@ -364,70 +283,48 @@ impl Scrape {
         }
         Some(sum)
     }
+
+    /// Shows `read` the cells of each thread that has some at `head`, the first of which is a sequence, until it
+    /// has seen them from between two observations; then calls `take`, once for each thread.
+    ///
+    /// False if a thread was in the middle of an observation for too long; what was taken is then incomplete.
+    pub(crate) fn each_thread<S>(
+        &self,
+        head: u32,
+        state: &mut S,
+        read: impl Fn(&mut S, &ThreadCells<'_>),
+        take: impl Fn(&mut S),
+    ) -> bool {
+        self.0.iter().all(|slab| {
+            let Some(chunk) = slab.chunk(head, Ordering::Acquire) else { return true };
+            let whole = undisturbed(chunk.cell(head as usize), || read(state, &ThreadCells(slab)));
+            if whole {
+                take(state);
+            }
+            whole
+        })
+    }
 }
 
-/// Adds one thread's buckets to `counts`, all from between two observations.
-fn read_histogram(chunk: &Chunk, slot: u32, counts: &mut [u64]) -> Option<f64> {
-    let base = slot as usize;
-    let sequence = chunk.cell(base);
-    let mut copy = [0u64; RANGE_CELLS_MAX];
-    let copy = &mut copy[..counts.len()];
-    for attempt in 0..READ_SPINS_MAX + READ_YIELDS_MAX {
-        let before = sequence.load(Ordering::Acquire);
-        let sum = chunk.cell(base + 1).load(Ordering::Relaxed);
-        for (bucket, value) in copy.iter_mut().enumerate() {
-            *value = chunk.cell(base + 2 + bucket).load(Ordering::Relaxed);
-        }
-        // Orders the reads above before the second look at the sequence.
-        fence(Ordering::Acquire);
-        if before & IN_PROGRESS == 0 && sequence.load(Ordering::Relaxed) == before {
-            counts.iter_mut().zip(copy.iter()).for_each(|(total, one)| *total = total.wrapping_add(*one));
-            return Some(f64::from_bits(sum));
-        }
-        if attempt < READ_SPINS_MAX { std::hint::spin_loop() } else { std::thread::yield_now() }
+/// The cells of one thread, as a scrape reads them.
+pub(crate) struct ThreadCells<'a>(&'a Slab);
+
+impl ThreadCells<'_> {
+    /// What a cell holds; 0 if the thread never wrote near it.
+    pub(crate) fn load(&self, slot: u32) -> u64 {
+        let chunk = self.0.chunk(slot, Ordering::Acquire);
+        chunk.map_or(0, |chunk| chunk.cell(slot as usize).load(Ordering::Relaxed))
     }
-    None
 }
 
 /// Adds the cells of a slab without a thread to the retired slab and frees their memory. The list stands for
 /// the scrape lock.
 fn fold(_held: &MutexGuard<'static, Vec<&'static Slab>>, slab: &Slab) {
-    if slab.len.load(Ordering::Relaxed) == 0
-        || slab.state.compare_exchange(FREE, FOLDING, Ordering::Acquire, Ordering::Relaxed).is_err()
-    {
+    if slab.is_empty() {
         return;
     }
     let allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    for (number, entry) in slab.chunks.iter().enumerate() {
-        let chunk = entry.swap(ptr::null_mut(), Ordering::AcqRel);
-        if chunk.is_null() {
-            continue;
-        }
-        // SAFETY: the pointer came from `Box::into_raw` and the swap took the only copy of it. The state
-        // FOLDING keeps threads from leasing the slab, the scrape lock keeps readers away.
-        let chunk = unsafe { Box::from_raw(chunk) };
-        retire(&chunk, number, &allocator.kinds);
-    }
-    drop(allocator);
-    slab.len.store(0, Ordering::Relaxed);
-    slab.state.store(FREE, Ordering::Release);
-}
-
-fn retire(chunk: &Chunk, number: usize, kinds: &[CellKind]) {
-    let first = number * CHUNK_CELLS;
-    for (offset, cell) in chunk.0.iter().enumerate() {
-        let value = cell.load(Ordering::Relaxed);
-        let Some(kind) = kinds.get(first + offset) else { break };
-        if value == 0 || *kind == CellKind::Sequence {
-            continue;
-        }
-        let kept = RETIRED.chunk_or_new(first as u32).cell(offset);
-        match kind {
-            CellKind::Int => add_int(kept, value),
-            CellKind::Float => add_float(kept, f64::from_bits(value)),
-            CellKind::Sequence => {}
-        }
-    }
+    slab.fold(&RETIRED, &allocator.kinds);
 }
 
 struct Allocator {
@@ -435,11 +332,13 @@ struct Allocator {
     kinds: Vec<CellKind>,
     /// Ranges to give out again, by length.
     free: BTreeMap<usize, Vec<u32>>,
+    /// Blocks to give out again.
+    blocks: Vec<u32>,
 }
 
 impl Allocator {
     const fn new() -> Allocator {
-        Allocator { kinds: Vec::new(), free: BTreeMap::new() }
+        Allocator { kinds: Vec::new(), free: BTreeMap::new(), blocks: Vec::new() }
     }
 
     fn allocate(&mut self, layout: &[CellKind]) -> Option<u32> {
@@ -458,7 +357,24 @@ impl Allocator {
             self.kinds.resize(SINK_CELLS as usize, CellKind::Sequence);
         }
         let left = CHUNK_CELLS - self.kinds.len() % CHUNK_CELLS;
-        let skipped = if left < len { left } else { 0 };
+        self.skip(if left < len { left } else { 0 }, len)
+    }
+
+    /// A block of cells at the begin of a cache line.
+    fn allocate_block(&mut self) -> Option<u32> {
+        let base = match self.blocks.pop() {
+            Some(base) => base,
+            None => {
+                self.extend(0)?;
+                self.skip(self.kinds.len().wrapping_neg() % BLOCK_CELLS, BLOCK_CELLS)?
+            }
+        };
+        self.kinds[base as usize..][..BLOCK_CELLS].fill(CellKind::Int);
+        Some(base)
+    }
+
+    /// A fresh range of `len` cells behind `skipped` ones, which are kept for small ranges.
+    fn skip(&mut self, skipped: usize, len: usize) -> Option<u32> {
         if self.kinds.len() + skipped + len > CHUNK_CELLS * CHUNKS_MAX {
             return None;
         }
@@ -484,8 +400,26 @@ pub(crate) fn allocate(layout: &[CellKind]) -> u32 {
     })
 }
 
+/// Takes a block of [`BLOCK_CELLS`] integers at the begin of a cache line; the sink if there are no more.
+pub(crate) fn allocate_block() -> u32 {
+    let base = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner).allocate_block();
+    base.unwrap_or_else(|| {
+        REFUSED.fetch_add(1, Ordering::Relaxed);
+        SINK
+    })
+}
+
+/// Gives blocks back, as [`release`] does with ranges.
+pub(crate) fn release_blocks(blocks: impl Iterator<Item = u32>) {
+    give_back(blocks, BLOCK_CELLS, |allocator, base| allocator.blocks.push(base));
+}
+
 /// Gives ranges back. The caller vouches that no handle to them is left, so that nobody writes to them.
 pub(crate) fn release(ranges: impl Iterator<Item = u32>, len: usize) {
+    give_back(ranges, len, |allocator, base| allocator.free.entry(len).or_default().push(base));
+}
+
+fn give_back(ranges: impl Iterator<Item = u32>, len: usize, keep: impl Fn(&mut Allocator, u32)) {
     let _scrape = SCRAPE_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     for base in ranges {
         for slab in slabs() {
@@ -493,7 +427,7 @@ pub(crate) fn release(ranges: impl Iterator<Item = u32>, len: usize) {
             (0..len).for_each(|offset| chunk.cell(base as usize + offset).store(0, Ordering::Relaxed));
         }
         let mut allocator = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        allocator.free.entry(len).or_default().push(base);
+        keep(&mut allocator, base);
     }
 }
 

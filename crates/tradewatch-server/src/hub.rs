@@ -1,10 +1,12 @@
 //! Who hears of what: scrapes tell rules and pages, rules tell the notifier and pages.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
 
+use crate::push::Pushed;
 use crate::rules::Message;
 use crate::scrape::Scraped;
 use crate::scrape::manager::Committed;
@@ -33,12 +35,13 @@ pub struct Hub {
     own: Arc<Own>,
     rules: mpsc::UnboundedSender<Message>,
     pages: broadcast::Sender<Event>,
+    alert_changes: AtomicU64,
 }
 
 impl Hub {
     /// A hub that tells rules through `rules`.
     pub fn new(own: Arc<Own>, rules: mpsc::UnboundedSender<Message>) -> Hub {
-        Hub { own, rules, pages: broadcast::Sender::new(EVENTS_MAX) }
+        Hub { own, rules, pages: broadcast::Sender::new(EVENTS_MAX), alert_changes: AtomicU64::new(0) }
     }
 
     /// What pages hear from now on.
@@ -46,8 +49,16 @@ impl Hub {
         self.pages.subscribe()
     }
 
+    /// How often alerts have changed; tells whether a list that was made is still current.
+    pub fn alert_changes(&self) -> u64 {
+        self.alert_changes.load(Ordering::Acquire)
+    }
+
     /// Tells pages; nobody listening is fine.
     pub fn tell_pages(&self, event: Event) {
+        if matches!(event, Event::Alerts) {
+            self.alert_changes.fetch_add(1, Ordering::Release);
+        }
         let _ = self.pages.send(event);
     }
 
@@ -64,6 +75,12 @@ impl Hub {
         if turned {
             self.tell_pages(Event::Targets);
         }
+    }
+
+    /// Pushed samples were committed.
+    pub fn pushed(&self, pushed: Pushed) {
+        self.tell_rules(Message::Pushed(pushed));
+        self.tell_pages(Event::Committed(Instant::now()));
     }
 
     /// A target is no longer scraped.

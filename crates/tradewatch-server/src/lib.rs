@@ -5,16 +5,21 @@
 #![allow(clippy::disallowed_methods)] // This crate owns the clock, the sockets and the threads.
 
 pub mod annotations;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod dashboards;
+pub mod deadman;
 mod error;
+pub mod heartbeat;
 pub mod hub;
+pub mod inputs;
 pub mod jsonl;
 pub mod monitor;
 pub mod net;
 pub mod notify;
 pub mod options;
+pub mod push;
 pub mod query;
 pub mod relabel;
 pub mod rules;

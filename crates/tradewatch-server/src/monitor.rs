@@ -1,32 +1,43 @@
 //! The parts of a running monitor, wired together, and the one way to change its configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tradewatch_alert::route;
+use tradewatch_alert::budget::{self, Budget, Plan};
+use tradewatch_alert::rules::{Group, RuleSpec};
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
+use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
-use crate::notify::{Notifier, Outside};
+use crate::inputs::Inputs;
+use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
+use crate::push::Pushes;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
 use crate::scrape::manager::Manager;
 use crate::scrape::target;
 use crate::telemetry::{Own, StoreFigures};
+use crate::web::alerts;
 use crate::web::web_config::WebConfig;
 
 /// How often target files are looked at.
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked at which metrics rules read that nobody has.
+const INPUTS_EVERY: Duration = Duration::from_secs(60);
+const INPUTS_FIRST: Duration = Duration::from_secs(5);
+/// How often silences are looked at that are about to end.
+const SILENCES_EVERY: Duration = Duration::from_secs(1);
 /// How often the store cuts its log and drops what is past retention.
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 
@@ -57,6 +68,8 @@ pub struct Monitor {
     pub hub: Arc<Hub>,
     /// The targets.
     pub scrapes: Manager,
+    /// What is pushed.
+    pub pushes: Pushes,
     /// The rule groups.
     pub groups: Shared,
     /// Notifications.
@@ -65,6 +78,12 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// What people did.
+    pub audit: Audit,
+    /// What rules read and nobody has.
+    pub inputs: Inputs,
+    /// The list of alerts that all pages share.
+    pub pages: alerts::Shared,
     /// Users and TLS.
     pub web: WebConfig,
     /// When it started.
@@ -83,12 +102,14 @@ pub struct Monitor {
 /// Everything that a configuration consists of, read and checked.
 pub struct Loaded {
     config: Config,
-    routes: route::Config,
-    groups: Vec<tradewatch_alert::rules::Group>,
+    routes: Routes,
+    groups: Vec<(Group, Vec<Option<Budget>>)>,
     outside: Outside,
     warnings: Vec<String>,
     /// Broken rules, left out.
     broken: Vec<String>,
+    /// Rules that are labelled `rts6` and cannot be in time; at the start they are in force all the same.
+    late: Vec<String>,
 }
 
 impl Loaded {
@@ -102,32 +123,53 @@ impl Loaded {
             None => Config::empty(),
         };
         let mut warnings = config.warnings.clone();
-        let mut routes = match &options.alertmanager_file {
-            None => route::Config::terminal(),
-            Some(path) => {
-                let text = crate::config::read_limited(path)?;
-                let (routes, found) =
-                    route::Config::parse(&path.display().to_string(), &text).map_err(|errors| {
-                        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                        Error::config(lines.join("\n"))
-                    })?;
-                warnings.extend(found.iter().map(ToString::to_string));
-                routes
-            }
-        };
-        if options.terminal_always {
-            routes.add_terminal();
-        }
+        let routes = Routes::read(options)?;
+        warnings.extend(routes.warnings().iter().cloned());
         let mut files: Vec<PathBuf> = config.rule_files.clone();
         files.extend(options.rule_files.iter().cloned());
-        let (groups, errors, unreadable) = rules::read_files(&files, config.evaluation_interval());
+        let (groups, errors, unreadable) =
+            rules::read_files(&files, config.evaluation_interval(), config.rule_query_offset());
         let mut broken = unreadable;
         for error in errors {
             if error.warning { warnings.push(error.to_string()) } else { broken.push(error.to_string()) }
         }
         let outside = Outside::of(&config)?;
-        Ok(Loaded { config, routes, groups, outside, warnings, broken })
+        let external_labels = external_labels(&config);
+        let feeds = target::feeds(&config);
+        let plan = Plan { feeds: &feeds, routes: routes.config(), external_labels: &external_labels };
+        let budgets = budget::budgets(&groups, &plan);
+        // Without a configuration nothing is known of what feeds a rule, so nothing can be said of its time.
+        let late = match options.config_file {
+            Some(_) => budget::violations(&groups, &budgets).iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        let groups = groups.into_iter().zip(budgets).collect();
+        Ok(Loaded { config, routes, groups, outside, warnings, broken, late })
     }
+
+    /// What is wrong, line by line; a reload with any of it is refused.
+    pub fn errors(&self) -> Vec<&str> {
+        self.broken.iter().chain(&self.late).map(String::as_str).collect()
+    }
+
+    /// What has no effect, or not the one that its writer may expect.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The alerting rules with their latency budgets: file, rule, budget.
+    pub fn budgets(&self) -> impl Iterator<Item = (&str, &RuleSpec, &Budget)> {
+        self.groups.iter().flat_map(|(group, budgets)| {
+            let rules = group.rules().map(|(spec, ..)| spec).zip(budgets);
+            rules.filter_map(|(spec, budget)| Some((group.file(), spec, budget.as_ref()?)))
+        })
+    }
+}
+
+/// Labels that are added to what leaves the monitor.
+fn external_labels(config: &Config) -> BTreeMap<String, String> {
+    let labels = config.file.global.external_labels.iter();
+    labels.map(|(name, value)| (name.0.clone(), value.clone())).collect()
 }
 
 impl Monitor {
@@ -156,8 +198,12 @@ impl Monitor {
             Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
+            pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            audit: Audit::open(options.data_dir.as_deref())?,
+            inputs: Inputs::default(),
+            pages: alerts::Shared::default(),
             options,
             db,
             queries,
@@ -181,8 +227,11 @@ impl Monitor {
         });
         tasks.spawn(runner.run(stop.clone()));
         tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
-        tasks.spawn(monitor.clone().maintain(stop));
+        tasks.spawn(monitor.clone().maintain(stop.clone()));
         monitor.apply(loaded);
+        if let Some(options) = monitor.options.heartbeat.clone() {
+            tasks.spawn(crate::heartbeat::start(monitor.clone(), options, stop)?);
+        }
         Ok(monitor)
     }
 
@@ -191,29 +240,41 @@ impl Monitor {
         self.config.read().expect("no panic while the configuration is locked").clone()
     }
 
+    /// What rules need of the configuration that is in force.
+    pub fn around(&self) -> Around {
+        Around {
+            external_labels: external_labels(&self.config()),
+            external_url: self.external_url.clone(),
+            resend_delay: self.options.resend_delay,
+        }
+    }
+
     /// The outcome of the last reload.
     pub fn config_status(&self) -> ConfigStatus {
         self.status.lock().expect("no panic while the status is locked").clone()
     }
 
-    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes.
+    /// Reads all files again and puts them in force; if anything in them is wrong, nothing changes. Who asked for it
+    /// stands in the log of what people did.
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub async fn reload(self: &Arc<Self>) -> Result<(), Error> {
+    pub async fn reload(self: &Arc<Self>, asked_by: Actor) -> Result<(), Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let monitor = self.clone();
         let read = tokio::task::spawn_blocking(move || Loaded::read(&monitor.options)).await;
         let read = read.unwrap_or_else(|error| {
             Err(Error::internal(format!("reading the configuration broke off: {error}")))
         });
-        let read = read.and_then(|loaded| match loaded.broken.is_empty() {
-            true => Ok(loaded),
-            false => Err(Error::config(loaded.broken.join("\n"))),
+        let read = read.and_then(|loaded| match loaded.errors()[..] {
+            [] => Ok(loaded),
+            ref errors => Err(Error::config(errors.join("\n"))),
         });
+        let deed = Entry::new(clock::now().as_millis(), asked_by, Action::Reload, "configuration");
         match read {
             Ok(loaded) => {
                 self.apply(loaded);
+                self.note_deed(deed);
                 tracing::info!("configuration reloaded");
                 Ok(())
             }
@@ -222,29 +283,33 @@ impl Monitor {
                 let mut status = self.status.lock().expect("no panic while the status is locked");
                 status.ok = false;
                 status.error = error.to_string();
+                drop(status);
                 self.own.metrics.config_last_reload_successful.set(0.0);
+                self.note_deed(deed.refused(error.to_string()));
                 Err(error)
             }
         }
     }
 
     fn apply(&self, loaded: Loaded) {
-        let Loaded { config, routes, groups, outside, mut warnings, broken } = loaded;
+        let Loaded { config, routes, groups, outside, mut warnings, broken, late } = loaded;
         for line in &broken {
             tracing::error!("left out: {line}");
         }
         for line in &warnings {
             tracing::warn!("{line}");
         }
-        warnings.splice(0..0, broken);
+        for line in &late {
+            tracing::error!("{line}");
+        }
+        for line in routes.faults() {
+            tracing::error!("this receiver cannot be used, the others work: {line}");
+        }
+        let faults = routes.faults().to_vec();
+        warnings.splice(0..0, broken.into_iter().chain(late).chain(faults));
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
-        let external_labels = config.file.global.external_labels.iter();
-        let around = Around {
-            external_labels: external_labels.map(|(name, value)| (name.0.clone(), value.clone())).collect(),
-            external_url: self.external_url.clone(),
-            resend_delay: self.options.resend_delay,
-        };
+        let around = self.around();
         self.notifier.configure(routes, outside);
         self.hub.tell_rules(Message::Replace(groups, around));
         for line in self.sync_targets() {
@@ -268,6 +333,10 @@ impl Monitor {
         let mut dashboards = tokio::time::interval(DASHBOARDS_EVERY);
         let mut sync = tokio::time::interval(self.options.sync_interval.max(Duration::from_millis(10)));
         let mut compact = tokio::time::interval(COMPACT_EVERY);
+        let mut silences = tokio::time::interval(SILENCES_EVERY);
+        // The first look when each target had its first scrape.
+        let first = tokio::time::Instant::now() + INPUTS_FIRST;
+        let mut inputs = tokio::time::interval_at(first, INPUTS_EVERY);
         let mut last_errors = Vec::new();
         let mut synced = true;
         let mut compacting: Option<tokio::task::JoinHandle<()>> = None;
@@ -300,6 +369,11 @@ impl Monitor {
                         }));
                     }
                 }
+                _ = inputs.tick() => {
+                    let monitor = self.clone();
+                    let _ = tokio::task::spawn_blocking(move || monitor.inputs.look(&monitor)).await;
+                }
+                _ = silences.tick() => self.notifier.warn_of_silences(),
                 _ = dashboards.tick() => {
                     if self.dashboards.refresh() {
                         self.hub.tell_pages(Event::Dashboards);

@@ -53,8 +53,14 @@ pub struct Options {
     pub terminal_always: bool,
     /// Whether SIGHUP reloads the configuration instead of ending the process.
     pub reload_on_hangup: bool,
+    /// Where this monitor's beats go: a dead man's switch elsewhere; nowhere without it.
+    pub heartbeat: Option<crate::heartbeat::Options>,
     /// A firing alert is told to outside Alertmanagers again after this time.
     pub resend_delay: Duration,
+    /// Wait before the second attempt of a notification; it doubles each time.
+    pub notify_retry_min: Duration,
+    /// The longest wait between two attempts.
+    pub notify_retry_max: Duration,
 }
 
 /// Who may come in, and what is switched on.
@@ -68,6 +74,12 @@ pub struct WebOptions {
     pub enable_lifecycle: bool,
     /// `--web.enable-admin-api`.
     pub enable_admin_api: bool,
+    /// `--web.enable-remote-write-receiver`: others may write samples.
+    pub enable_remote_write_receiver: bool,
+    /// `--web.enable-otlp-receiver`: OpenTelemetry exporters may write samples.
+    pub enable_otlp_receiver: bool,
+    /// `--web.enable-push-receiver`: services may push what their alerts hang on.
+    pub enable_push_receiver: bool,
     /// `--web.external-url`: where people reach the monitor; begins the links in notifications.
     pub external_url: Option<String>,
 }
@@ -117,7 +129,10 @@ impl Default for Options {
             terminal: None,
             terminal_always: false,
             reload_on_hangup: false,
+            heartbeat: None,
             resend_delay: Duration::from_secs(60),
+            notify_retry_min: Duration::from_secs(1),
+            notify_retry_max: Duration::from_secs(60),
         }
     }
 }

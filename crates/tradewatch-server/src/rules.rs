@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
+use tradewatch_alert::budget::Budget;
 use tradewatch_alert::rules::{Answer, Evaluation, Group, RuleFile, RuleOutcome, Surroundings};
-use tradewatch_alert::{Alert, ConfigError};
+use tradewatch_alert::{Alert, ConfigError, State};
 use tradewatch_promql::QueryValue;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
 
 use crate::clock;
+use crate::push::Pushed;
 use crate::query::{Overrides, Queries, When};
 use crate::scrape::manager::Committed;
 use crate::telemetry::{Own, RuleGroup};
@@ -24,6 +26,10 @@ use crate::telemetry::{Own, RuleGroup};
 /// Two evaluations of a group are at least this far apart: scrapes of one second commit within a few
 /// milliseconds of each other, and one evaluation serves them all.
 const SPACING_MIN: Duration = Duration::from_millis(20);
+
+/// When `for` ends while a scrape that feeds the group is about to come in, that is waited for so long: what it
+/// brings may say that the condition is over.
+const SCRAPE_GRACE: Duration = Duration::from_millis(50);
 
 /// Wait after a fault of ours, so that one that comes again and again does not eat the machine.
 pub const AFTER_PANIC: Duration = Duration::from_millis(200);
@@ -36,19 +42,35 @@ const FIRST_AFTER: Duration = Duration::from_secs(2);
 pub enum Message {
     /// A scrape was committed.
     Committed(Committed),
+    /// Pushed samples were committed.
+    Pushed(Pushed),
     /// A target is gone.
     Gone {
         /// Which.
         source: u64,
     },
     /// New rule files are in force.
-    Replace(Vec<Group>, Around),
+    Replace(Vec<(Group, Vec<Option<Budget>>)>, Around),
     /// A group was evaluated.
-    Done(u64, Duration, Box<Evaluation>),
+    Done(Box<Done>),
+}
+
+/// An evaluation has ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Of which group.
+    id: u64,
+    /// Since what fed it was committed.
+    lag: Duration,
+    /// The time stamp of the oldest samples that it saw for the first time.
+    fed_at: Option<Timestamp>,
+    /// When `for` or `keep_firing_for` of an alert ends next.
+    next_end: Option<Timestamp>,
+    evaluation: Evaluation,
 }
 
 /// What changes with the configuration and rules need.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Around {
     /// `external_labels`.
     pub external_labels: BTreeMap<String, String>,
@@ -56,6 +78,17 @@ pub struct Around {
     pub external_url: String,
     /// A firing alert is told again after this time.
     pub resend_delay: Duration,
+}
+
+impl Around {
+    /// The labels under which the notifier knows an alert: with `external_labels` where it has none of its own.
+    pub fn outside(&self, labels: &Labels) -> Labels {
+        if self.external_labels.is_empty() {
+            return labels.clone();
+        }
+        let external = self.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Labels::from_pairs(external.chain(labels.iter()))
+    }
 }
 
 /// What comes out of evaluations.
@@ -70,16 +103,16 @@ pub struct Told {
 /// The running groups, for the API.
 pub type Shared = Arc<Mutex<Vec<Arc<Shown>>>>;
 
-/// A running group, and how often it is fed.
+/// A running group, and how long its alerts take at worst.
 #[derive(Debug)]
 pub struct Shown {
     group: Mutex<Group>,
-    fed_every: Mutex<Option<Duration>>,
+    budgets: Vec<Option<Budget>>,
 }
 
 impl Shown {
-    fn new(group: Group) -> Shown {
-        Shown { group: Mutex::new(group), fed_every: Mutex::default() }
+    fn new(group: Group, budgets: Vec<Option<Budget>>) -> Shown {
+        Shown { group: Mutex::new(group), budgets }
     }
 
     /// The group; held while it is evaluated.
@@ -88,14 +121,18 @@ impl Shown {
         self.group.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// The interval of the slowest target that feeds it; `None` if none does.
-    pub fn fed_every(&self) -> Option<Duration> {
-        *self.fed_every.lock().expect("nothing can panic while this is locked")
+    /// The latency budget of rule `index`; `None` for a recording rule.
+    pub fn budget(&self, index: usize) -> Option<&Budget> {
+        self.budgets.get(index).and_then(Option::as_ref)
     }
 }
 
 /// Parses rule files; what is broken is left out and told.
-pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
+pub fn read_files(
+    paths: &[PathBuf],
+    interval: Duration,
+    query_offset: Duration,
+) -> (Vec<Group>, Vec<ConfigError>, Vec<String>) {
     let (mut groups, mut errors, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let shown = path.display().to_string();
@@ -104,9 +141,8 @@ pub fn read_files(paths: &[PathBuf], interval: Duration) -> (Vec<Group>, Vec<Con
             Ok(text) => {
                 let (file, found) = RuleFile::parse(&shown, &text);
                 errors.extend(found);
-                groups.extend(
-                    file.groups.iter().map(|spec| Group::new(&shown, spec, interval, Duration::ZERO)),
-                );
+                groups
+                    .extend(file.groups.iter().map(|spec| Group::new(&shown, spec, interval, query_offset)));
             }
         }
     }
@@ -155,6 +191,10 @@ struct Running {
     busy: bool,
     /// Something it reads was committed; since when.
     fed_since: Option<Instant>,
+    /// The time stamp of the oldest samples that wait for an evaluation.
+    fed_at: Option<Timestamp>,
+    /// To be evaluated then, although nothing may have fed it: `for` ends, or a pushed sample gets its time.
+    wake_at: Option<Timestamp>,
     last: Timestamp,
     /// The first evaluation waits for this.
     not_before: Timestamp,
@@ -179,6 +219,8 @@ pub struct Runner {
 
 struct Source {
     interval: Duration,
+    /// Time stamp of the last scrape.
+    last_at: Timestamp,
     series: Arc<Vec<Labels>>,
     feeds: HashSet<u64>,
 }
@@ -234,7 +276,7 @@ impl Runner {
         }
         while self.running.iter().any(|one| one.busy) {
             match self.inbox.recv().await {
-                Some(message @ Message::Done(..)) => self.take(message),
+                Some(message @ Message::Done(_)) => self.take(message),
                 Some(_) => {}
                 None => break,
             }
@@ -244,14 +286,14 @@ impl Runner {
     fn take(&mut self, message: Message) {
         match message {
             Message::Committed(committed) => self.committed(committed),
+            Message::Pushed(pushed) => self.pushed(&pushed),
             Message::Gone { source } => {
                 if let Some(gone) = self.sources.remove(&source) {
-                    self.feed(&gone.feeds);
-                    self.note_intervals();
+                    self.feed(&gone.feeds, clock::now());
                 }
             }
             Message::Replace(groups, around) => self.replace(groups, around),
-            Message::Done(id, took, evaluation) => self.done(id, took, *evaluation),
+            Message::Done(done) => self.done(*done),
         }
     }
 
@@ -263,31 +305,32 @@ impl Runner {
             if let Some(before) = self.sources.get(&committed.source) {
                 fed.extend(before.feeds.iter().copied());
             }
-            let known =
-                self.sources.insert(committed.source, Source { interval: committed.interval, series, feeds });
-            let source = &self.sources[&committed.source];
-            if known.is_none_or(|known| known.feeds != source.feeds) {
-                self.note_intervals();
-            }
+            let source = Source { interval: committed.interval, last_at: committed.at, series, feeds };
+            self.sources.insert(committed.source, source);
         }
-        if let Some(source) = self.sources.get(&committed.source) {
+        if let Some(source) = self.sources.get_mut(&committed.source) {
+            source.last_at = committed.at;
             fed.extend(source.feeds.iter().copied());
         }
-        self.feed(&fed);
+        self.feed(&fed, committed.at);
     }
 
-    /// Tells each group how often it is fed.
-    fn note_intervals(&self) {
-        for one in &self.running {
-            let feeds = self.sources.values().filter(|source| source.feeds.contains(&one.id));
-            let slowest = feeds.map(|source| source.interval).max();
-            *one.group.fed_every.lock().expect("nothing can panic while this is locked") = slowest;
+    /// Feeds the groups that read what was pushed; a sample whose time is still to come is looked at then.
+    fn pushed(&mut self, pushed: &Pushed) {
+        let fed = feeds_of(&self.running, &pushed.series);
+        let now = clock::now();
+        if pushed.newest > now {
+            for one in self.running.iter_mut().filter(|one| fed.contains(&one.id)) {
+                one.wake_at = Some(one.wake_at.map_or(pushed.newest, |at| at.min(pushed.newest)));
+            }
         }
+        self.feed(&fed, pushed.newest.min(now));
     }
 
-    fn feed(&mut self, ids: &HashSet<u64>) {
+    fn feed(&mut self, ids: &HashSet<u64>, at: Timestamp) {
         for one in self.running.iter_mut().filter(|one| ids.contains(&one.id)) {
             one.fed_since.get_or_insert_with(Instant::now);
+            one.fed_at = Some(one.fed_at.map_or(at, |before| before.min(at)));
         }
     }
 
@@ -307,7 +350,10 @@ impl Runner {
             let at = now.max(one.last + Duration::from_millis(1));
             one.last = at;
             one.busy = true;
-            let fed = one.fed_since.take();
+            if one.wake_at.is_some_and(|wake| wake <= at) {
+                one.wake_at = None;
+            }
+            let (fed, fed_at) = (one.fed_since.take(), one.fed_at.take());
             let surroundings = surroundings(queries, around);
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
@@ -319,21 +365,33 @@ impl Runner {
                     let broken = RuleOutcome { rule: 0, name: String::new(), error, took: Duration::ZERO };
                     Evaluation { rules: vec![broken], ..Evaluation::default() }
                 });
-                let took = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
-                let _ = myself.send(Message::Done(id, took, Box::new(evaluation)));
+                let lag = fed.map_or(Duration::ZERO, |fed| fed.elapsed()).max(began.elapsed());
+                let next_end = group.lock().next_end();
+                let _ = myself.send(Message::Done(Box::new(Done { id, lag, fed_at, next_end, evaluation })));
             });
         }
     }
 
-    fn done(&mut self, id: u64, lag: Duration, evaluation: Evaluation) {
+    fn done(&mut self, done: Done) {
+        let Done { id, lag, fed_at, next_end, evaluation } = done;
         if let Some(at) = self.running.iter().position(|one| one.id == id) {
+            // One that has passed belongs to a rule that cannot be evaluated: its interval is soon enough.
+            let ahead = next_end.filter(|end| *end > self.running[at].last);
+            let feeding = self.sources.values().filter(|source| source.feeds.contains(&id));
+            let wake =
+                ahead.map(|end| end_of_for(end, feeding.map(|source| (source.last_at, source.interval))));
             let one = &mut self.running[at];
             one.busy = false;
+            one.wake_at = match (one.wake_at, wake) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
             one.took = evaluation.rules.iter().map(|rule| rule.took).sum();
             let failures = evaluation.rules.iter().filter(|rule| rule.error.is_some()).count();
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
             metrics.rule_evaluation_failures_total.at((one.label,)).inc_by(failures as u64);
+            metrics.rule_group_last_evaluation_timestamp_seconds.at((one.label,)).set(one.last.as_secs_f64());
             metrics.rule_group_last_duration_seconds.at((one.label,)).set(one.took.as_secs_f64());
             metrics.rule_evaluation_lag_seconds.observe_duration(lag);
             let writes = std::mem::take(&mut one.writes);
@@ -342,21 +400,38 @@ impl Runner {
                     if other.selectors.iter().any(|selector| writes.iter().any(|name| names(selector, name)))
                     {
                         other.fed_since.get_or_insert_with(Instant::now);
+                        other.fed_at = [other.fed_at, fed_at].into_iter().flatten().min();
                     }
                 }
             }
             self.running[at].writes = writes;
         }
+        self.time(&evaluation, fed_at);
         self.tell(evaluation);
     }
 
-    fn tell(&self, evaluation: Evaluation) {
+    /// Observes how long after its cause each new alert is told.
+    fn time(&self, evaluation: &Evaluation, fed_at: Option<Timestamp>) {
+        let now = clock::now();
+        for change in evaluation.changes.iter().filter(|change| change.to == State::Firing) {
+            // Without `for` the samples are the cause, else the end of `for` is.
+            let cause = if change.from == State::Inactive { fed_at } else { None };
+            let latency = now.since(cause.unwrap_or(change.due_at).min(change.due_at));
+            self.own.metrics.alert_generation_seconds.observe_duration(latency);
+        }
+    }
+
+    fn tell(&self, mut evaluation: Evaluation) {
         for warning in &evaluation.warnings {
             tracing::debug!("rules: {warning}");
         }
         if let Some(error) = &evaluation.store_error {
             // Silence would be worse than a notification whose samples the disk refused.
             tracing::error!("rules: the store cannot write, alerts are told all the same: {error}");
+        }
+        // Routes, inhibitions and silences see what an Alertmanager behind a Prometheus would see.
+        for alert in &mut evaluation.alerts {
+            alert.labels = self.around.outside(&alert.labels);
         }
         let changed = !evaluation.changes.is_empty();
         if changed || !evaluation.alerts.is_empty() {
@@ -365,10 +440,10 @@ impl Runner {
     }
 
     /// Puts new groups in the place of the old; state goes over where file and name are the same.
-    fn replace(&mut self, groups: Vec<Group>, around: Around) {
+    fn replace(&mut self, groups: Vec<(Group, Vec<Option<Budget>>)>, around: Around) {
         self.around = around;
         let mut old: Vec<Running> = std::mem::take(&mut self.running);
-        for mut group in groups {
+        for (mut group, budgets) in groups {
             let same = |one: &Running| {
                 let before = one.group.lock();
                 before.file() == group.file() && before.name() == group.name()
@@ -381,10 +456,19 @@ impl Runner {
                 let state = before.group.lock().clone();
                 group.inherit(state);
             }
-            self.add(group, last, not_before);
+            self.add(group, budgets, last, not_before);
         }
         let surroundings = surroundings(&self.queries, &self.around);
         for gone in old {
+            // A group that is gone is not a group that is late.
+            let metrics = &self.own.metrics;
+            let gauges = [
+                &metrics.rule_group_last_evaluation_timestamp_seconds,
+                &metrics.rule_group_last_duration_seconds,
+                &metrics.rule_group_rules_current,
+                &metrics.rule_group_interval_seconds,
+            ];
+            gauges.iter().for_each(|gauge| gauge.remove((gone.label,)));
             let group = gone.group.lock().clone();
             let now = clock::now().max(gone.last + Duration::from_millis(1));
             self.tell(group.retire(now, &surroundings));
@@ -392,12 +476,12 @@ impl Runner {
         for source in self.sources.values_mut() {
             source.feeds = feeds_of(&self.running, &source.series);
         }
-        self.note_intervals();
         let shared: Vec<_> = self.running.iter().map(|one| one.group.clone()).collect();
         *self.shared.lock().expect("no panic while groups are listed") = shared;
     }
 
-    fn add(&mut self, group: Group, last: Timestamp, not_before: Timestamp) {
+    fn add(&mut self, group: Group, budgets: Vec<Option<Budget>>, last: Timestamp, not_before: Timestamp) {
+        let wake_at = group.next_end();
         let label = RuleGroup::intern(&format!("{};{}", group.file(), group.name()));
         let metrics = &self.own.metrics;
         metrics.rule_group_rules_current.at((label,)).set(group.rules().count() as f64);
@@ -416,9 +500,12 @@ impl Runner {
             interval: group.interval(),
             selectors: group.selectors(),
             writes,
-            group: Arc::new(Shown::new(group)),
+            group: Arc::new(Shown::new(group, budgets)),
             busy: false,
             fed_since: None,
+            fed_at: None,
+            // After a reload, what the group of before waited for.
+            wake_at,
             last,
             not_before,
             took: Duration::ZERO,
@@ -427,13 +514,26 @@ impl Runner {
     }
 }
 
+/// When a group is to be evaluated because `for` ends at `end`: then, or a moment later if one of the scrapes that feed
+/// it, given by their last time and interval, is due just before.
+fn end_of_for(end: Timestamp, scrapes: impl Iterator<Item = (Timestamp, Duration)>) -> Timestamp {
+    let grace = scrapes.filter_map(|(last_at, interval)| {
+        let (ahead, every) = (end.since(last_at).as_millis(), interval.as_millis().max(1));
+        let since_scrape = Duration::from_millis((ahead % every) as u64);
+        // The last scrape itself has come in already.
+        (ahead >= every).then(|| SCRAPE_GRACE.min(interval / 2).saturating_sub(since_scrape))
+    });
+    end + grace.max().unwrap_or_default()
+}
+
 /// When a group has to be evaluated next: soon after it was fed, at its interval at the latest.
 ///
 /// A group that takes long is not evaluated for more than half of the time.
 fn due(one: &Running) -> Timestamp {
     let soon = SPACING_MIN.max(one.took * 2).min(one.interval);
     let spacing = if one.fed_since.is_some() { soon } else { one.interval };
-    one.not_before.max(one.last + spacing)
+    let woken = one.wake_at.map_or(Timestamp::MAX, |at| at.max(one.last + soon));
+    one.not_before.max((one.last + spacing).min(woken))
 }
 
 fn feeds_of(running: &[Running], series: &[Labels]) -> HashSet<u64> {
@@ -456,4 +556,28 @@ fn names(selector: &[Matcher], name: &str) -> bool {
 
 fn matches(selector: &[Matcher], labels: &Labels) -> bool {
     selector.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_that_is_about_to_come_in_is_waited_for() {
+        let at = |millis| Timestamp::from_millis(millis);
+        let end = |end, scrapes: &[(i64, u64)]| {
+            let scrapes = scrapes.iter().map(|(last, every)| (at(*last), Duration::from_millis(*every)));
+            end_of_for(at(end), scrapes).as_millis()
+        };
+        assert_eq!(end(5_000, &[]), 5_000);
+        // Due at 5,000 itself, 10 ms before, 60 ms before.
+        assert_eq!(end(5_000, &[(3_000, 1_000)]), 5_050);
+        assert_eq!(end(5_000, &[(3_990, 1_000)]), 5_040);
+        assert_eq!(end(5_000, &[(3_940, 1_000)]), 5_000);
+        // It has come in already.
+        assert_eq!(end(5_000, &[(4_990, 1_000)]), 5_000);
+        // Fast scrapes are waited for half of their interval; the slowest to come decides.
+        assert_eq!(end(5_000, &[(4_980, 20)]), 5_010);
+        assert_eq!(end(5_000, &[(3_990, 1_000), (3_995, 1_000)]), 5_045);
+    }
 }

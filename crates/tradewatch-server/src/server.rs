@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tradewatch_promql::{Engine, QueryResult};
 use tradewatch_tsdb::{Db, FsDir};
 
+use crate::audit::Actor;
 use crate::clock;
 use crate::error::Error;
 use crate::monitor::{Loaded, Monitor};
@@ -127,7 +128,7 @@ impl Server {
     /// # Errors
     /// What is wrong with it; then the one of before stays in force.
     pub async fn reload(&self) -> Result<(), Error> {
-        self.monitor.reload().await
+        self.monitor.reload(Actor::said("program")).await
     }
 
     /// Ends scrapes, rules and deliveries in that order, and closes the store.
@@ -143,6 +144,7 @@ impl Server {
         let monitor = self.monitor.clone();
         let closed = tokio::task::spawn_blocking(move || {
             let _ = monitor.notifier.sync();
+            let _ = monitor.audit.sync();
             monitor.db.close()
         });
         if let Ok(Err(error)) = closed.await {
@@ -227,7 +229,7 @@ async fn reload_on_hangup(mut hangups: Signal, monitor: Arc<Monitor>, mut stop: 
                     return;
                 }
                 // What went wrong is in the log and on the status page.
-                let _ = monitor.reload().await;
+                let _ = monitor.reload(Actor::said("SIGHUP")).await;
             }
         }
     }

@@ -18,6 +18,10 @@ open_label!(
     pub struct RuleGroup("rule_group"), budget = 512
 );
 open_label!(
+    /// A rule, by the name of its alert or its series.
+    pub struct RuleName("rule"), budget = 1_024
+);
+open_label!(
     /// A receiver of `alertmanager.yml`.
     pub struct ReceiverName("receiver"), budget = 256
 );
@@ -50,6 +54,36 @@ pub enum DeliveryStatus {
     Retry,
     /// It failed for good.
     Error,
+}
+
+/// What became of a heartbeat.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
+#[label(name = "status")]
+pub enum BeatStatus {
+    /// It arrived.
+    Success,
+    /// It did not.
+    Error,
+    /// It was not sent, since this monitor is sick.
+    Withheld,
+}
+
+/// How samples were pushed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Label)]
+#[label(name = "protocol")]
+pub enum PushProtocol {
+    /// Remote write 1.0.
+    #[label(value = "remote_write_1")]
+    RemoteWrite1,
+    /// Remote write 2.0.
+    #[label(value = "remote_write_2")]
+    RemoteWrite2,
+    /// OpenTelemetry over HTTP.
+    #[label(value = "otlp")]
+    Otlp,
+    /// Exposition text, from the SDK.
+    #[label(value = "text")]
+    Text,
 }
 
 /// The hundreds of an HTTP status.
@@ -114,6 +148,12 @@ pub struct Telemetry {
     pub targets_current: Gauge,
     /// Targets whose last scrape succeeded.
     pub targets_up_current: Gauge,
+    /// Samples that were pushed and stored, by protocol.
+    pub pushed_samples_total: Counter<(PushProtocol,)>,
+    /// Samples that were pushed and refused, by protocol.
+    pub pushed_samples_refused_total: Counter<(PushProtocol,)>,
+    /// Pushes that failed as a whole: not readable, or the store did not write.
+    pub pushes_failed_total: Counter<(PushProtocol,)>,
     /// Rules evaluated.
     pub rule_evaluations_total: Counter<(RuleGroup,)>,
     /// Rules whose evaluation failed.
@@ -124,9 +164,16 @@ pub struct Telemetry {
     pub rule_group_rules_current: Gauge<(RuleGroup,)>,
     /// Upper bound between two evaluations of the group.
     pub rule_group_interval_seconds: Gauge<(RuleGroup,)>,
+    /// Unix time of the last evaluation of the group.
+    pub rule_group_last_evaluation_timestamp_seconds: Gauge<(RuleGroup,)>,
+    /// Metric names that the rule reads and nothing has.
+    pub rule_inputs_missing_current: Gauge<(RuleGroup, RuleName)>,
     /// Time from the commit of a scrape to the end of the evaluation of the groups it feeds.
     #[buckets(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)]
     pub rule_evaluation_lag_seconds: Histogram,
+    /// Time from the samples that make an alert fire, or from the end of its `for`, until the notifier is told.
+    #[buckets(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)]
+    pub alert_generation_seconds: Histogram,
     /// Alerts that are pending.
     pub alerts_pending_current: Gauge,
     /// Alerts that fire.
@@ -136,10 +183,17 @@ pub struct Telemetry {
     /// Time from the start of the newest alert of a notification, or its end, to the receiver's answer.
     #[buckets(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)]
     pub notification_latency_seconds: Histogram,
+    /// Time from a notification being due, waits of its route behind it, to the receiver's answer; retries included.
+    #[buckets(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)]
+    pub notification_delivery_seconds: Histogram,
+    /// Alerts refused because too many are held.
+    pub alerts_refused_total: Counter,
     /// Notifications that are not delivered yet.
     pub notifications_queued_current: Gauge,
     /// Time since the oldest undelivered notification was due.
     pub notification_oldest_age_seconds: Gauge,
+    /// Heartbeats to a dead man's switch, by what became of them.
+    pub heartbeats_total: Counter<(BeatStatus,)>,
     /// Series in the head.
     pub tsdb_head_series: Gauge,
     /// Samples stored.
@@ -259,6 +313,11 @@ impl Own {
         let mut body = Vec::new();
         self.registry.encode(format, &mut body);
         (format.content_type(), body)
+    }
+
+    /// What is declared, for the monitor's own catalogue.
+    pub fn describe(&self) -> Vec<tradewatch_metrics::Descriptor> {
+        self.registry.describe()
     }
 
     /// Notes a scrape.

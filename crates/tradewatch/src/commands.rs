@@ -1,7 +1,7 @@
 //! The short commands: ask, act, test, train.
 
 use crate::demo::control::{self, Request};
-use crate::{QueryArgs, ServeArgs};
+use crate::{DeadmanArgs, QueryArgs, ServeArgs};
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,14 @@ use tradewatch_platforms::runtime::http::Client;
 use tradewatch_platforms::runtime::{Clock, Net, Shutdown};
 use tradewatch_platforms::trading_platform;
 use tradewatch_server::dashboards::Folder;
+use tradewatch_server::deadman::{self, Deadman, Expected};
+use tradewatch_server::monitor::Loaded;
 use tradewatch_server::{Options, Server};
 
 /// How long a question to another process may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
 
-fn client() -> Client {
+pub fn client() -> Client {
     Client::new(Net::Tcp, CALL_MAX)
 }
 
@@ -45,7 +47,7 @@ pub async fn query(args: QueryArgs) -> Result<ExitCode> {
 }
 
 /// What was given as the monitor's address, as the beginning of a URL.
-fn base_url(text: &str) -> String {
+pub fn base_url(text: &str) -> String {
     let text = text.trim_end_matches('/');
     if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
 }
@@ -187,6 +189,16 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
     options.web.insecure = args.insecure;
     options.web.enable_lifecycle = args.enable_lifecycle;
     options.web.enable_admin_api = args.enable_admin_api;
+    if args.heartbeat_url.is_some() || args.heartbeat_url_file.is_some() {
+        options.heartbeat = Some(tradewatch_server::heartbeat::Options {
+            url: args.heartbeat_url.unwrap_or_default().into(),
+            url_file: args.heartbeat_url_file,
+            every: args.heartbeat_every,
+        });
+    }
+    options.web.enable_remote_write_receiver = args.enable_remote_write_receiver;
+    options.web.enable_otlp_receiver = args.enable_otlp_receiver;
+    options.web.enable_push_receiver = args.enable_push_receiver;
     let server = Server::start(options).await?;
     crate::outln!("tradewatch {} answers on http://{}", env!("CARGO_PKG_VERSION"), server.addr());
     tokio::select! {
@@ -194,6 +206,41 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         () = server.quit_requested() => {}
     }
     server.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Awaits the heartbeats of monitors, until Ctrl-C.
+pub async fn deadman(args: DeadmanArgs) -> Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let interrupted = crate::demo::interrupted()?;
+    let expected =
+        args.expect.iter().map(|text| Expected::parse(text, args.grace).map_err(anyhow::Error::msg));
+    let mut webhooks = args.webhook;
+    for file in &args.webhook_file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        webhooks.push(text.trim().to_owned());
+    }
+    let options = deadman::Options {
+        listen: args.listen,
+        expected: expected.collect::<Result<_>>()?,
+        webhooks: webhooks.into_iter().map(Into::into).collect(),
+        repeat: args.repeat,
+        state_file: Some(args.state),
+        web_config: args.web_config,
+        insecure: args.insecure,
+        terminal: None,
+    };
+    let awaited: Vec<String> = options
+        .expected
+        .iter()
+        .map(|one| format!("{} every {:?}, at most {:?} late", one.name, one.every, one.grace))
+        .collect();
+    let deadman = Deadman::start(options).await?;
+    crate::outln!("awaits beats on http://{}: {}", deadman.addr(), awaited.join("; "));
+    interrupted.await;
+    deadman.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -223,6 +270,51 @@ async fn parent_gone() {
     let mut stdin = tokio::io::stdin();
     let mut byte = [0];
     while matches!(tokio::io::AsyncReadExt::read(&mut stdin, &mut byte).await, Ok(1..)) {}
+}
+
+/// Checks rule files and shows how long each alert may take at worst.
+pub fn check_rules(
+    files: Vec<PathBuf>,
+    config: Option<PathBuf>,
+    alertmanager: Option<PathBuf>,
+) -> Result<ExitCode> {
+    if files.is_empty() && config.is_none() {
+        bail!("name rule files, or a configuration with --config");
+    }
+    let known = config.is_some();
+    let options = Options {
+        config_file: config,
+        alertmanager_file: alertmanager,
+        rule_files: files,
+        ..Options::default()
+    };
+    let loaded = Loaded::read(&options)?;
+    let mut rules = 0;
+    for (file, spec, budget) in loaded.budgets() {
+        rules += 1;
+        if !known {
+            continue;
+        }
+        let text = tradewatch_alert::duration::format;
+        crate::outln!(
+            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {} + grouping {}, to {:?}",
+            spec.line,
+            spec.name,
+            text(budget.worst()),
+            text(budget.scrape),
+            text(budget.records),
+            text(budget.evaluation),
+            text(budget.hold),
+            text(budget.grouping.max(budget.joining)),
+            budget.receiver,
+        );
+    }
+    for line in loaded.warnings().iter().map(String::as_str).chain(loaded.errors()) {
+        eprintln!("{line}");
+    }
+    let errors = loaded.errors().len();
+    crate::outln!("{rules} alerting rules, {errors} errors, {} warnings", loaded.warnings().len());
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs rule unit tests, each against the rule files beside it.

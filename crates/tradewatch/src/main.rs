@@ -1,10 +1,12 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod check;
 mod commands;
 mod demo;
 mod files;
 mod output;
+mod routing;
 mod store;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,10 +62,29 @@ enum Command {
         #[command(subcommand)]
         action: store::TsdbAction,
     },
+    /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
+    Deadman(DeadmanArgs),
+    /// Find what can never work in rules, dashboards, scrape and routing configuration
+    Check(check::CheckArgs),
+    /// Work with metric catalogues
+    Catalog {
+        #[command(subcommand)]
+        action: CatalogAction,
+    },
     /// Work with rule files
     Rules {
         #[command(subcommand)]
         action: RulesAction,
+    },
+    /// See where an alert would go
+    Routes {
+        #[command(subcommand)]
+        action: RoutesAction,
+    },
+    /// Try a receiver
+    Notify {
+        #[command(subcommand)]
+        action: NotifyAction,
     },
     /// Work with the signal model
     Model {
@@ -167,6 +188,15 @@ pub struct ServeArgs {
     /// Allow POST /-/reload and /-/quit
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
+    /// Take samples that others send by remote write, at /api/v1/write
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write_receiver: bool,
+    /// Take metrics of OpenTelemetry exporters, at /api/v1/otlp/v1/metrics
+    #[arg(long = "web.enable-otlp-receiver")]
+    pub enable_otlp_receiver: bool,
+    /// Take what services push the moment it changes, at /api/tradewatch/v1/push
+    #[arg(long = "web.enable-push-receiver")]
+    pub enable_push_receiver: bool,
     /// Allow the admin API
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
@@ -176,6 +206,47 @@ pub struct ServeArgs {
     /// Folders with runbooks
     #[arg(long, value_name = "DIR")]
     pub runbooks: Vec<PathBuf>,
+    /// Send heartbeats to this address: a `tradewatch deadman` elsewhere, or a service of this kind
+    #[arg(long, value_name = "URL")]
+    pub heartbeat_url: Option<String>,
+    /// A file that holds that address, read before each beat
+    #[arg(long, value_name = "FILE", conflicts_with = "heartbeat_url")]
+    pub heartbeat_url_file: Option<PathBuf>,
+    /// The time from one heartbeat to the next
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = tradewatch_alert::duration::parse)]
+    pub heartbeat_every: Duration,
+}
+
+/// Options of `deadman`.
+#[derive(Args, Clone)]
+pub struct DeadmanArgs {
+    /// Where beats come in, as POST to / or to /beat/NAME
+    #[arg(long, default_value = "127.0.0.1:9099")]
+    pub listen: SocketAddr,
+    /// Who beats how often, for example desk=30s; without a name it is `monitor`
+    #[arg(long, required = true, value_name = "NAME=INTERVAL")]
+    pub expect: Vec<String>,
+    /// How much later a beat may be; half the interval unless given
+    #[arg(long, value_name = "DURATION", value_parser = tradewatch_alert::duration::parse)]
+    pub grace: Option<Duration>,
+    /// Tell this webhook, in Alertmanager's format; the terminal is told in any case
+    #[arg(long, value_name = "URL")]
+    pub webhook: Vec<String>,
+    /// A file that holds the address of a webhook
+    #[arg(long, value_name = "FILE")]
+    pub webhook_file: Vec<PathBuf>,
+    /// Say a silence again after this time
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = tradewatch_alert::duration::parse)]
+    pub repeat: Duration,
+    /// Where what is known is kept, so that a restart forgets nothing
+    #[arg(long, value_name = "FILE", default_value = "tradewatch-deadman.json")]
+    pub state: PathBuf,
+    /// TLS and users, in Prometheus' web configuration format
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
+    /// Listen on other than loopback addresses without users and TLS
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// Options of `query`.
@@ -240,13 +311,92 @@ enum BreakerAction {
 }
 
 #[derive(Subcommand)]
+enum CatalogAction {
+    /// Keep one scrape of a metrics page as a catalogue
+    Learn {
+        /// The metrics page
+        url: String,
+        /// The platform's name in the catalogue
+        #[arg(long, default_value = "learned")]
+        platform: String,
+        /// The service's name, as the job that scrapes it is called
+        #[arg(long, default_value = "")]
+        service: String,
+        /// Where to write it; to the terminal if absent
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum RulesAction {
+    /// Check rule files: what is broken, and how long each alert may take at worst
+    Check {
+        /// The rule files, beside those that --config names
+        files: Vec<PathBuf>,
+        /// prometheus.yml: what is scraped, and how often
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// alertmanager.yml: how long routes wait
+        #[arg(long, value_name = "FILE")]
+        alertmanager_config: Option<PathBuf>,
+    },
     /// Run rule unit tests in promtool's format
     Test {
         /// The test files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+enum RoutesAction {
+    /// Show the way of an alert with these labels through the route tree, and what holds it back
+    Test(RoutesTestArgs),
+}
+
+/// Options of `routes test`.
+#[derive(Args)]
+pub struct RoutesTestArgs {
+    /// The alert's labels, for example alertname=GatewayLost severity=critical
+    #[arg(required = true, value_name = "LABEL=VALUE")]
+    pub labels: Vec<String>,
+    /// alertmanager.yml; with --url, the running monitor's if absent
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A running monitor or Alertmanager, whose silences and alerts are looked at
+    #[arg(long)]
+    pub url: Option<String>,
+    /// At this time (RFC 3339); now if absent
+    #[arg(long)]
+    pub time: Option<String>,
+    /// Fail unless these receivers are told, in this order
+    #[arg(long, value_name = "RECEIVERS", value_delimiter = ',')]
+    pub verify: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum NotifyAction {
+    /// Send a notification that is marked as a test, and show the receiver's answer
+    Test(NotifyTestArgs),
+}
+
+/// Options of `notify test`.
+#[derive(Args)]
+pub struct NotifyTestArgs {
+    /// The receiver's name in alertmanager.yml
+    pub receiver: String,
+    /// alertmanager.yml
+    #[arg(long, value_name = "FILE", default_value = "alertmanager.yml")]
+    pub config: PathBuf,
+    /// Where people reach the monitor; begins the links in the notification
+    #[arg(
+        long = "web.external-url",
+        alias = "url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090"
+    )]
+    pub external_url: String,
 }
 
 #[derive(Subcommand)]
@@ -273,6 +423,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => commands::serve(args).await,
             Command::Query(args) => commands::query(args).await,
+            Command::Deadman(args) => commands::deadman(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
                 ServiceAction::List(running) => {
@@ -299,7 +450,16 @@ fn main() -> ExitCode {
             Command::Restore(args) => store::restore(&args),
             Command::Import(args) => store::import(&args),
             Command::Tsdb { action } => store::tsdb(&action),
+            Command::Check(args) => check::run(args).await,
+            Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
+                check::learn(&url, &platform, &service, out.as_deref()).await
+            }
             Command::Rules { action: RulesAction::Test { files } } => commands::test_rules(&files),
+            Command::Rules { action: RulesAction::Check { files, config, alertmanager_config } } => {
+                commands::check_rules(files, config, alertmanager_config)
+            }
+            Command::Routes { action: RoutesAction::Test(args) } => routing::test_routes(args).await,
+            Command::Notify { action: NotifyAction::Test(args) } => routing::test_receiver(args).await,
             Command::Model { action: ModelAction::Train { out } } => commands::train(&out),
         }
     });

@@ -93,7 +93,7 @@ export interface Alert {
   since: number | string | null;
   active_at: number | string | null;
   value: number | string | null;
-  acknowledged: { by: string; at: number | string } | null;
+  acknowledged: { by: string; at: number | string; comment?: string } | null;
   silenced_by: string[] | string | null;
   inhibited_by: string[] | string | null;
   /** A time interval of the route that keeps it quiet now. */
@@ -101,16 +101,112 @@ export interface Alert {
   runbook: string | null;
   last_notified: number | string | null;
   resolved_at?: number | string | null;
+  latency_budget?: LatencyBudget | null;
+  notes?: number;
+  last_note?: { by: string; proven: boolean; at: number; text: string } | null;
+}
+
+/** How long it takes at worst from a fault to its notification, in seconds. */
+export interface LatencyBudget {
+  scrape: number;
+  /** Until the recording rules that it reads have written. */
+  records?: number;
+  evaluation: number;
+  hold: number;
+  grouping: number;
+  /** For an alert that joins a group that was told already. */
+  joining?: number;
+  /** Of an alert that begins its group. */
+  total: number;
+  /** Of any alert. */
+  worst?: number;
+  receiver?: string;
+  rts6: boolean;
+  withinLimit: boolean;
+}
+
+export interface AlertCounts {
+  firing: number;
+  open: number;
+  open_critical: number;
+  held_back: number;
+  pending: number;
+  resolved: number;
+}
+
+export interface AlertName extends AlertCounts {
+  name: string;
+  severity: string;
+  oldest: number | null;
+  newest: number | null;
+}
+
+export interface AlertSummary {
+  total: number;
+  counts: AlertCounts;
+  names: AlertName[];
+}
+
+export interface Matcher {
+  name: string;
+  value: string;
+  isRegex: boolean;
+  isEqual?: boolean;
+}
+
+export interface SilencePreview {
+  counts: AlertCounts;
+  names: AlertName[];
+  alerts: Alert[];
+  warnings: string[];
+  starts_at: number;
+  ends_at: number;
+  warns_at: number;
+}
+
+/** One line of the log of what people did. */
+export interface Deed {
+  id: number;
+  at: number;
+  by: string;
+  proven: boolean;
+  action: string;
+  subject: string;
+  text?: string;
+  alerts?: string[];
+  alert_count?: number;
+  silence?: string;
+  refused?: string;
+}
+
+export interface NotificationRecord {
+  receiver: string;
+  integration: string;
+  status: string;
+  outcome: string;
+  reason: string;
+  attempts: number;
+  alert_count: number;
+  created: number;
+  settled: number;
+}
+
+export interface AlertHistory {
+  alert: Alert | null;
+  timeline: { at: number; person?: Deed; notification?: NotificationRecord }[];
 }
 
 export interface Silence {
   id: string;
-  matchers: { name: string; value: string; isRegex: boolean; isEqual?: boolean }[];
+  matchers: Matcher[];
   startsAt: string;
   endsAt: string;
   createdBy: string;
   comment: string;
   status?: { state: "active" | "pending" | "expired" };
+  hides?: number;
+  hidesCritical?: number;
+  warnsAt?: string;
 }
 
 export interface Target {
@@ -141,6 +237,8 @@ export interface Rule {
   lastError?: string;
   evaluationTime: number;
   lastEvaluation: string;
+  latencyBudget?: LatencyBudget | null;
+  missingMetrics?: string[];
 }
 
 export interface RuleGroup {

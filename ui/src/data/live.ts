@@ -4,7 +4,7 @@
 // while the tab is hidden the server is told so and evaluates nothing. A lost connection is retried with back-off and shown.
 
 import { signal } from "@preact/signals";
-import type { Alert } from "./api";
+import type { Alert, AlertSummary } from "./api";
 import { FrameBuffer, type WireFrame } from "./frame";
 
 export interface LiveQuery {
@@ -25,6 +25,8 @@ export const serverNow = signal<number>(Date.now());
 export const marketClock = signal<Record<string, string>>({});
 /** Alerts as last pushed; null until the first push. */
 export const pushedAlerts = signal<Alert[] | null>(null);
+/** All alerts counted, also those beyond the most urgent ones that are pushed; null until the first push. */
+export const alertSummary = signal<AlertSummary | null>(null);
 export const targetsChanged = signal(0);
 export const dashboardsChanged = signal(0);
 /** When the newest sample of any query on this page was taken. */
@@ -74,6 +76,12 @@ const BACKOFF_LAST_MS = 5000;
 /** A subscription outlives its last user a little, so that a page change or a scroll does not fetch the same frame again. */
 const RELEASE_MS = 4000;
 
+interface AlertsMessage extends Partial<AlertSummary> {
+  full?: boolean;
+  alerts?: Alert[];
+  gone?: string[];
+}
+
 class Live {
   private socket: WebSocket | null = null;
   private readonly subscriptions = new Map<string, Subscription>();
@@ -84,6 +92,7 @@ class Live {
   private clockOffset = 0;
   private lastHeartbeat = 0;
   private started = false;
+  private readonly alerts = new Map<string, Alert>();
 
   start(): void {
     if (this.started) return;
@@ -176,7 +185,7 @@ class Live {
         break;
       }
       case "alerts":
-        pushedAlerts.value = (message["alerts"] as Alert[]) ?? [];
+        this.receiveAlerts(message as unknown as AlertsMessage);
         break;
       case "targets":
         targetsChanged.value += 1;
@@ -191,6 +200,15 @@ class Live {
         if (message["clock"]) this.setClock(message["clock"] as Record<string, string>);
         break;
     }
+  }
+
+  /** The first message of a connection is whole, the others say what changed. */
+  private receiveAlerts(message: AlertsMessage): void {
+    if (message.full !== false) this.alerts.clear();
+    for (const one of message.gone ?? []) this.alerts.delete(one);
+    for (const alert of message.alerts ?? []) this.alerts.set(alert.fingerprint, alert);
+    pushedAlerts.value = [...this.alerts.values()];
+    alertSummary.value = message.counts ? { total: message.total ?? this.alerts.size, counts: message.counts, names: message.names ?? [] } : null;
   }
 
   private setClock(clock: Record<string, string>): void {

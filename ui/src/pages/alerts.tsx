@@ -1,78 +1,122 @@
 // Alerts, firing first, each with what it means and what to do. Everything works by keyboard.
+//
+// In a storm many alerts of one name are one line, the page holds some dozens of lines at a time, and what is beyond the
+// most urgent thousand is counted by the server and fetched when somebody asks for it.
 
 import "../style/alerts.css";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { alertsError, muted, refreshAlerts, runbookName, severityRank, sortAlerts, useAlerts } from "../data/alerts";
-import { getJson, instant, list, send, type Alert, type Silence } from "../data/api";
-import { connection, live, serverNow } from "../data/live";
+import { useMemo, useRef, useState } from "preact/hooks";
+import { alertCounts, alertsError, foldAlerts, runbookName, sortedAlerts, useAlerts, type Line } from "../data/alerts";
+import { getJson, list, type Alert, type AlertName } from "../data/api";
+import { alertSummary, connection, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
-import { formatText } from "../format/units";
 import { ErrorBox } from "../panels/frame";
 import { announce, toast } from "../shell/announce";
 import { useKeys } from "../shell/keys";
 import { go, param, search, setParams } from "../shell/router";
 import { person, zone } from "../shell/settings";
+import { acknowledge, acknowledgeAll, takeBack } from "./alertactions";
+import { AlertItem } from "./alertitem";
+import { Deeds } from "./deeds";
 import { PageHead, State, useTitle } from "./page";
+import { SilenceDialog, Silences, type Draft } from "./silences";
 
-export async function acknowledge(alert: Alert): Promise<void> {
-  try {
-    await send("POST", `/api/tradewatch/v1/alerts/${encodeURIComponent(alert.fingerprint)}/ack`, { by: person.peek(), comment: "" });
-    toast(`${alert.name} acknowledged by ${person.peek()}`);
-    await refreshAlerts();
-  } catch (cause) {
-    toast(`${alert.name} could not be acknowledged: ${cause instanceof Error ? cause.message : String(cause)}`, true);
-  }
-}
+/** Lines on the page before somebody asks for more. */
+const LINES_STEP = 60;
+/** Alerts of an opened line before somebody asks for more, and as many are fetched at a time. */
+const OPENED_STEP = 50;
 
-export async function silence(alert: Alert, hours: number): Promise<void> {
-  const startsAt = new Date(live.now());
-  const matchers = Object.entries({ ...alert.labels, alertname: alert.name }).map(([name, value]) => ({ name, value, isRegex: false, isEqual: true }));
-  try {
-    await send("POST", "/api/v2/silences", {
-      matchers,
-      startsAt: startsAt.toISOString(),
-      endsAt: new Date(startsAt.getTime() + hours * 3_600_000).toISOString(),
-      createdBy: person.peek(),
-      comment: `Silenced for ${hours} h from the alerts page`,
-    });
-    toast(`${alert.name} silenced for ${hours} h`);
-    await refreshAlerts();
-  } catch (cause) {
-    toast(`${alert.name} could not be silenced: ${cause instanceof Error ? cause.message : String(cause)}`, true);
-  }
+export function draftFor(alerts: readonly Alert[], name: string): Draft {
+  const only = alerts.length === 1 ? alerts[0]! : null;
+  const labels: Record<string, string> = only ? { alertname: name, ...only.labels } : { alertname: name };
+  return { matchers: Object.entries(labels).map(([label, value]) => ({ name: label, value, isRegex: false, isEqual: true })), length: "1h", comment: "" };
 }
 
 export function AlertsPage() {
   useTitle("Alerts");
   search.value;
-  const alerts = useAlerts();
+  useAlerts();
+  const sorted = sortedAlerts.value;
+  const summary = alertSummary.value;
   const filter = param("q") ?? "";
   const [at, setAt] = useState(0);
-  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = sortAlerts(alerts ?? []).filter((alert) => {
-    const text = [alert.name, alert.state, alert.severity, ...Object.entries(alert.labels).map(([k, v]) => `${k}=${v}`), ...Object.values(alert.annotations)].join(" ").toLowerCase();
-    return words.every((word) => text.includes(word));
-  });
+  const [limit, setLimit] = useState(LINES_STEP);
+  const [opened, setOpened] = useState<ReadonlyMap<string, number>>(new Map());
+  const [fetched, setFetched] = useState<ReadonlyMap<string, Alert[]>>(new Map());
+  const [detail, setDetail] = useState<string | null>(null);
+  const [draft, setDraft] = useState<Draft | null>(null);
+  const lines = useMemo<Line[]>(() => {
+    const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+    const matching = (sorted ?? []).filter((alert) => {
+      if (words.length === 0) return true;
+      const text = [alert.name, alert.state, alert.severity, ...Object.entries(alert.labels).map(([k, v]) => `${k}=${v}`), ...Object.values(alert.annotations)].join(" ").toLowerCase();
+      return words.every((word) => text.includes(word));
+    });
+    return foldAlerts(matching, words.length === 0 ? (summary?.names ?? null) : null).flatMap((line) => {
+      const many = opened.get(line.key);
+      if (many === undefined || line.alerts.length === 1) return [line];
+      const known = new Set(line.alerts.map((alert) => alert.fingerprint));
+      const all = [...line.alerts, ...(fetched.get(line.key) ?? []).filter((alert) => !known.has(alert.fingerprint))];
+      return [line, ...all.slice(0, many).map((alert) => ({ key: alert.fingerprint, name: alert.name, alerts: [alert], named: line.named }))];
+    });
+  }, [sorted, summary, filter, opened, fetched]);
   // The selection follows the alert, not the line: the list may be re-sorted under the reader's hands.
   const chosenId = useRef<string | null>(null);
-  const found = shown.findIndex((alert) => alert.fingerprint === chosenId.current);
-  const chosen = found >= 0 ? found : Math.min(at, Math.max(0, shown.length - 1));
+  const found = lines.findIndex((line) => line.key === chosenId.current);
+  const chosen = found >= 0 ? found : Math.min(at, Math.max(0, lines.length - 1));
   // Keys may come faster than the page is drawn: they act on what they left, not on what was drawn last.
-  const latest = useRef({ shown, chosen });
-  latest.current = { shown, chosen };
-  const current = () => latest.current.shown[latest.current.chosen];
+  const latest = useRef({ lines, chosen, limit });
+  latest.current = { lines, chosen, limit };
+  const current = () => latest.current.lines[latest.current.chosen];
+  const alone = () => {
+    const line = current();
+    return line && line.alerts.length === 1 ? line.alerts[0]! : null;
+  };
   const choose = (index: number) => {
-    const { shown: now } = latest.current;
+    const { lines: now } = latest.current;
     const next = Math.min(now.length - 1, Math.max(0, index));
-    const alert = now[next];
-    if (!alert) return;
-    chosenId.current = alert.fingerprint;
+    const line = now[next];
+    if (!line) return;
+    chosenId.current = line.key;
     latest.current.chosen = next;
+    if (next >= latest.current.limit) {
+      latest.current.limit = next + LINES_STEP;
+      setLimit(next + LINES_STEP);
+    }
     setAt(next);
-    announce(`${next + 1} of ${now.length}: ${alert.name}, ${alert.state}, ${alert.severity}. ${alert.annotations["summary"] ?? ""}`);
-    document.getElementById(`alert-${alert.fingerprint}`)?.scrollIntoView({ block: "nearest" });
+    const alert = line.alerts[0]!;
+    const what = line.alerts.length === 1 ? `${alert.name}, ${alert.state}, ${alert.severity}. ${alert.annotations["summary"] ?? ""}` : `${line.named.firing || line.alerts.length} alerts ${line.name}, ${alert.state}, ${line.named.severity}`;
+    announce(`${next + 1} of ${now.length}: ${what}`);
+    document.getElementById(`alert-${line.key}`)?.scrollIntoView({ block: "nearest" });
   };
   const step = (by: number) => () => choose(latest.current.chosen + by);
+  const toggle = (line: Line) => {
+    const next = new Map(opened);
+    if (next.has(line.key)) next.delete(line.key);
+    else next.set(line.key, OPENED_STEP);
+    setOpened(next);
+  };
+  const more = async (line: Line) => {
+    const shown = opened.get(line.key) ?? 0;
+    const known = line.alerts.length + (fetched.get(line.key)?.length ?? 0);
+    if (shown + OPENED_STEP > known && known < line.named.firing) {
+      const state = line.alerts[0]!.state;
+      try {
+        const filterText = encodeURIComponent(`alertname=${JSON.stringify(line.name)}`);
+        const next = await getJson<Alert[]>(`/api/tradewatch/v1/alerts?filter=${filterText}&state=${state}&offset=${known}&limit=${OPENED_STEP}`);
+        setFetched(new Map(fetched).set(line.key, [...(fetched.get(line.key) ?? []), ...next]));
+      } catch (cause) {
+        toast(`More could not be fetched: ${cause instanceof Error ? cause.message : String(cause)}`, true);
+        return;
+      }
+    }
+    setOpened(new Map(opened).set(line.key, shown + OPENED_STEP));
+  };
+  const toggleRef = useRef(toggle);
+  toggleRef.current = toggle;
+  const focusNote = (alert: Alert) => {
+    setDetail(alert.fingerprint);
+    requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById(`note-${alert.fingerprint}`)?.focus()));
+  };
   useKeys(
     () => [
       { keys: "j", what: "Next", where: "Alerts", run: step(1) },
@@ -81,20 +125,51 @@ export function AlertsPage() {
       { keys: "ArrowUp", what: "Previous", where: "Alerts", run: step(-1) },
       {
         keys: "a",
-        what: "Acknowledge",
+        what: "Acknowledge, all of them where one line is many",
         where: "Alerts",
         run: () => {
-          const alert = current();
+          const line = current();
+          const alert = alone();
           if (alert?.state === "firing" && !alert.acknowledged) void acknowledge(alert);
+          else if (!alert && line && line.named.firing > 0) void acknowledgeAll(line.name);
+        },
+      },
+      {
+        keys: "u",
+        what: "Take the acknowledgement back",
+        where: "Alerts",
+        run: () => {
+          const alert = alone();
+          if (alert?.acknowledged) void takeBack(alert);
         },
       },
       {
         keys: "s",
-        what: "Silence for 1 h",
+        what: "Silence, after a look at what that would hide",
         where: "Alerts",
         run: () => {
-          const alert = current();
-          if (alert && list(alert.silenced_by).length === 0) void silence(alert, 1);
+          const line = current();
+          if (line) setDraft(draftFor(line.alerts, line.name));
+        },
+      },
+      {
+        keys: "n",
+        what: "Note something",
+        where: "Alerts",
+        run: () => {
+          const alert = alone();
+          if (alert) focusNote(alert);
+        },
+      },
+      {
+        keys: "o",
+        what: "Open: history and notes, or the alerts of a line",
+        where: "Alerts",
+        run: () => {
+          const line = current();
+          const alert = alone();
+          if (alert) setDetail((open) => (open === alert.fingerprint ? null : alert.fingerprint));
+          else if (line) toggleRef.current(line);
         },
       },
       {
@@ -102,31 +177,32 @@ export function AlertsPage() {
         what: "Open the runbook",
         where: "Alerts",
         run: () => {
-          const alert = current();
-          const name = alert && runbookName(alert);
+          const name = current() && runbookName(current()!.alerts[0]!);
           if (name) go(`/runbooks/${name}`);
         },
       },
     ],
     [],
   );
-  const firing = (alerts ?? []).filter((alert) => alert.state === "firing");
-  const open = firing.filter((alert) => !alert.acknowledged && !muted(alert));
-  const pending = (alerts ?? []).filter((alert) => alert.state === "pending");
+  const counts = alertCounts.value;
+  const unknown = (summary?.total ?? 0) - (sorted?.length ?? 0);
+  const shown = lines.slice(0, limit);
+  const changed = `${sorted?.map((alert) => `${list(alert.silenced_by).join()}${alert.acknowledged?.at ?? ""}${alert.notes ?? ""}`).join() ?? ""}`;
   return (
     <>
-      <PageHead title="Alerts" subtitle={alerts ? `${firing.length} firing, ${open.length} not acknowledged, ${pending.length} pending` : undefined}>
+      <PageHead title="Alerts" subtitle={counts ? `${counts.firing} firing, ${counts.open} not acknowledged${counts.open_critical ? ` (${counts.open_critical} critical)` : ""}, ${counts.pending} pending` : undefined}>
         <label class="variable">
           Acting as
           <input value={person.value} onChange={(event) => (person.value = event.currentTarget.value.trim() || "desk")} size={10} />
         </label>
+        <button type="button" class="button" onClick={() => setDraft({ matchers: [{ name: "alertname", value: "", isRegex: false, isEqual: true }], length: "1h", comment: "" })}>New silence</button>
         <label class="search">
           <span class="sr">Filter alerts</span>
           <input data-search type="search" placeholder="Filter  /" value={filter} onInput={(event) => setParams({ q: event.currentTarget.value || null })} />
         </label>
       </PageHead>
-      {alertsError.value && alerts === null && <ErrorBox message={alertsError.value} />}
-      {alerts && shown.length === 0 && (
+      {alertsError.value && sorted === null && <ErrorBox message={alertsError.value} />}
+      {sorted && lines.length === 0 && (
         <div class="all-clear">
           {filter ? (
             <>No alert has “{filter}”</>
@@ -137,99 +213,56 @@ export function AlertsPage() {
           )}
         </div>
       )}
+      {filter && unknown > 0 && <p class="dim">Searched are the {sorted!.length} most urgent of {summary!.total} alerts.</p>}
       <ol class="alert-list">
-        {shown.map((alert, i) => (
-          <AlertItem key={alert.fingerprint} alert={alert} selected={i === chosen} onSelect={() => choose(i)} />
-        ))}
+        {shown.map((line, i) =>
+          line.alerts.length === 1 ? (
+            <AlertItem key={line.key} alert={line.alerts[0]!} selected={i === chosen} open={detail === line.key} onSelect={() => choose(i)} onOpen={() => setDetail(detail === line.key ? null : line.key)} onSilence={() => setDraft(draftFor(line.alerts, line.name))} />
+          ) : (
+            <FoldedItem key={line.key} line={line} selected={i === chosen} shown={opened.get(line.key)} onSelect={() => choose(i)} onToggle={() => toggle(line)} onMore={() => void more(line)} onSilence={() => setDraft(draftFor(line.alerts, line.name))} />
+          ),
+        )}
       </ol>
-      <Silences changed={(alerts ?? []).map((alert) => list(alert.silenced_by).join()).join()} />
+      {lines.length > limit && <button type="button" class="button more-lines" onClick={() => setLimit(limit + LINES_STEP)}>Show {Math.min(LINES_STEP, lines.length - limit)} more of {lines.length - limit} lines</button>}
+      {!filter && unknown > 0 && <p class="dim">{unknown} less urgent alerts are counted in the lines above and fetched when a line is opened.</p>}
+      <Silences changed={changed} edit={setDraft} />
+      <Deeds changed={changed} />
+      {draft && <SilenceDialog key={JSON.stringify(draft)} draft={draft} close={() => setDraft(null)} />}
     </>
   );
 }
 
-/** What is muted by a person, by whom and until when; ended with one click. */
-function Silences({ changed }: { changed: string }) {
-  const [silences, setSilences] = useState<Silence[]>([]);
-  const [again, setAgain] = useState(0);
-  useEffect(() => {
-    getJson<Silence[]>("/api/v2/silences").then(
-      (all) => setSilences(all.filter((one) => one.status?.state !== "expired" && Date.parse(one.endsAt) > live.now())),
-      () => setSilences([]),
-    );
-  }, [changed, again]);
+/** Many alerts of one name: what they share, how many they are, and what can be done about all of them. */
+function FoldedItem({ line, selected, shown, onSelect, onToggle, onMore, onSilence }: { line: Line; selected: boolean; shown: number | undefined; onSelect: () => void; onToggle: () => void; onMore: () => void; onSilence: () => void }) {
   const now = serverNow.value;
   const zoneId = zone.value || undefined;
-  const running = silences.filter((one) => Date.parse(one.endsAt) > now);
-  if (running.length === 0) return null;
-  const end = async (one: Silence) => {
-    try {
-      await send("DELETE", `/api/v2/silence/${encodeURIComponent(one.id)}`);
-      toast("The silence has ended");
-    } catch (cause) {
-      toast(`The silence could not be ended: ${cause instanceof Error ? cause.message : String(cause)}`, true);
-    }
-    setAgain((n) => n + 1);
-  };
+  const first = line.alerts[0]!;
+  const named: AlertName = line.named;
+  const all = first.state === "firing" ? Math.max(named.firing, line.alerts.length) : line.alerts.length;
+  const runbook = runbookName(first);
+  const critical = named.severity === "critical" || named.severity === "page";
+  const quiet = first.state === "resolved" || (first.state === "firing" && named.open === 0);
   return (
-    <section class="silences">
-      <h2>Silences</h2>
-      <ul>
-        {running.map((one) => (
-          <li key={one.id}>
-            <span>{one.matchers.map((m) => <span key={m.name} class="label-chip">{m.name}{m.isEqual === false ? (m.isRegex ? "!~" : "!=") : m.isRegex ? "=~" : "="}<b>{m.value}</b></span>)}</span>
-            <span class="dim">{one.comment}</span>
-            <span class="tabular">by {one.createdBy}, until {sinceText(Date.parse(one.endsAt), now, zoneId)} (another {age(Date.parse(one.endsAt) - now)})</span>
-            <button type="button" class="button" onClick={() => void end(one)}>End<span class="sr"> the silence of {one.matchers.map((m) => m.value).join(", ")}</span></button>
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-const HIDDEN_LABELS = new Set(["alertname", "severity", "__name__"]);
-
-function AlertItem({ alert, selected, onSelect }: { alert: Alert; selected: boolean; onSelect: () => void }) {
-  const now = serverNow.value;
-  const zoneId = zone.value || undefined;
-  const since = (alert.state === "resolved" ? instant(alert.resolved_at) : null) ?? instant(alert.since) ?? instant(alert.active_at);
-  const runbook = runbookName(alert);
-  const silenced = list(alert.silenced_by);
-  const inhibited = list(alert.inhibited_by);
-  const ackAt = alert.acknowledged ? instant(alert.acknowledged.at) : null;
-  const notified = instant(alert.last_notified);
-  const value = alert.value === null ? NaN : Number(alert.value);
-  const mutedBy = list(alert.muted_by);
-  const quiet = alert.state === "resolved" || silenced.length > 0 || inhibited.length > 0 || mutedBy.length > 0;
-  return (
-    <li id={`alert-${alert.fingerprint}`} class={`alert alert-${alert.state} sev-${severityRank(alert.severity) <= 1 ? "critical" : severityRank(alert.severity) === 2 ? "high" : "other"} ${quiet ? "is-quiet" : ""} ${selected ? "is-selected" : ""}`} aria-current={selected ? "true" : undefined} onClick={onSelect}>
+    <li id={`alert-${line.key}`} class={`alert alert-folded alert-${first.state} sev-${critical ? "critical" : named.severity === "high" ? "high" : "other"} ${quiet ? "is-quiet" : ""} ${selected ? "is-selected" : ""}`} aria-current={selected ? "true" : undefined} onClick={onSelect}>
       <div class="alert-side">
-        <span class={`severity severity-${alert.severity}`}>{alert.severity || "none"}</span>
-        <State tone={alert.state === "firing" ? "bad" : alert.state === "pending" ? "warn" : "good"}>{alert.state}</State>
+        <span class={`severity severity-${named.severity}`}>{named.severity || "none"}</span>
+        <State tone={first.state === "firing" ? "bad" : first.state === "pending" ? "warn" : "good"}>{first.state}</State>
       </div>
       <div class="alert-main">
-        <h2>
-          {alert.name}
-          {alert.acknowledged && <span class="badge">acknowledged by {alert.acknowledged.by}{ackAt ? ` ${sinceText(ackAt, now, zoneId)}` : ""}</span>}
-          {silenced.length > 0 && <span class="badge">silenced</span>}
-          {mutedBy.length > 0 && <span class="badge">muted by {mutedBy.join(", ")}</span>}
-          {inhibited.length > 0 && <span class="badge">held back by {inhibited.join(", ")}</span>}
-        </h2>
-        <p class="alert-summary">{alert.annotations["summary"] ?? "The rule has no summary."}</p>
-        {alert.annotations["description"] && <p class="alert-description">{alert.annotations["description"]}</p>}
-        <p class="alert-labels">
-          {Object.entries(alert.labels).filter(([name]) => !HIDDEN_LABELS.has(name)).map(([name, text]) => <span key={name} class="label-chip">{name}=<b>{text}</b></span>)}
-        </p>
+        <h2>{line.name} <span class="badge">× {all.toLocaleString("en-US")}</span>{named.held_back > 0 && <span class="badge">{named.held_back} held back</span>}</h2>
+        <p class="alert-summary">{first.annotations["summary"] ?? "The rule has no summary."} <span class="dim">(one of them)</span></p>
       </div>
       <dl class="alert-facts">
-        <div><dt>{alert.state === "resolved" ? "resolved" : "since"}</dt><dd title={since ? new Date(since).toISOString() : ""}>{since ? `${sinceText(since, now, zoneId)} (${age(now - since)})` : "–"}</dd></div>
-        <div><dt>value</dt><dd>{Number.isNaN(value) ? (alert.value === "NaN" ? "NaN" : "–") : formatText("short", value)}</dd></div>
-        <div><dt>notified</dt><dd>{notified ? sinceText(notified, now, zoneId) : silenced.length || inhibited.length ? "held back" : alert.state === "pending" ? "not yet" : "–"}</dd></div>
+        <div><dt>oldest</dt><dd>{named.oldest ? `${sinceText(named.oldest, now, zoneId)} (${age(now - named.oldest)})` : "–"}</dd></div>
+        <div><dt>newest</dt><dd>{named.newest ? `${sinceText(named.newest, now, zoneId)} (${age(now - named.newest)})` : "–"}</dd></div>
+        <div><dt>to take</dt><dd>{named.open.toLocaleString("en-US")}</dd></div>
       </dl>
       <div class="alert-actions">
-        {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook<span class="sr"> {alert.name}</span> <kbd>↵</kbd></a>}
-        <button type="button" class="button" disabled={Boolean(alert.acknowledged) || alert.state !== "firing"} onClick={() => void acknowledge(alert)} >Acknowledge<span class="sr"> {alert.name}</span> <kbd>a</kbd></button>
-        <button type="button" class="button" disabled={silenced.length > 0} onClick={() => void silence(alert, 1)} >Silence 1 h<span class="sr"> {alert.name}</span> <kbd>s</kbd></button>
+        <button type="button" class="button" aria-expanded={shown !== undefined} onClick={onToggle}>{shown === undefined ? "Show them" : "Fold"}<span class="sr"> {line.name}</span> <kbd>o</kbd></button>
+        {runbook && <a class="button" href={`/runbooks/${runbook}`}>Runbook<span class="sr"> {line.name}</span> <kbd>↵</kbd></a>}
+        <button type="button" class="button" disabled={named.firing === 0} onClick={() => void acknowledgeAll(line.name)}>Acknowledge all<span class="sr"> {line.name}</span> <kbd>a</kbd></button>
+        <button type="button" class="button" onClick={onSilence}>Silence<span class="sr"> {line.name}</span> <kbd>s</kbd></button>
+        {shown !== undefined && shown < all && <button type="button" class="button" onClick={onMore}>{OPENED_STEP} more<span class="sr"> of {line.name}</span></button>}
       </div>
     </li>
   );

@@ -19,7 +19,7 @@ import { TimeseriesPanel, timeseriesTable } from "../panels/timeseries";
 import { color } from "../chart/palette";
 import { zone } from "../shell/settings";
 import { useEffect } from "preact/hooks";
-import { isOpen, muted, severityRank, sortAlerts, useAlerts } from "../data/alerts";
+import { alertCounts, isOpen, muted, severityRank, sortedAlerts, useAlerts } from "../data/alerts";
 import { useClosed, useNotes } from "./backdrop";
 import { nextChange, SHADED_MIC, useSessions } from "../data/sessions";
 import { LAST_SPECS, NOW_SPECS, PRICE_AGE_BAD_S, PRICE_AGE_WARN_S, REASONS, STATE_QUERIES, stateSpecs, type NowKey } from "./deskdata";
@@ -323,14 +323,14 @@ function AgeTile({ now }: { now: Now }) {
 
 function DutyTile() {
   const alerts = useAlerts();
-  if (alerts === null) return <Tile label="Alerts to take" tone="warn"><span class="tile-absent">not known</span></Tile>;
-  const firing = alerts.filter((alert) => alert.state === "firing");
-  const open = firing.filter((alert) => !alert.acknowledged && !muted(alert));
-  const tone: Tone = open.some((alert) => severityRank(alert.severity) <= 2) ? "bad" : open.length ? "warn" : lostSince.value !== null ? "warn" : "good";
+  const counts = alertCounts.value;
+  if (alerts === null || counts === null) return <Tile label="Alerts to take" tone="warn"><span class="tile-absent">not known</span></Tile>;
+  const grave = alerts.some((alert) => alert.state === "firing" && !alert.acknowledged && !muted(alert) && severityRank(alert.severity) <= 2);
+  const tone: Tone = grave ? "bad" : counts.open ? "warn" : lostSince.value !== null ? "warn" : "good";
   return (
     <Tile label="Alerts to take" tone={tone}>
-      <span class="tile-value tabular"><a href="/alerts">{open.length ? <State tone="bad">{open.length}</State> : <State tone="good">0</State>}</a></span>
-      <span class="tile-sub">{firing.length} firing in all</span>
+      <span class="tile-value tabular"><a href="/alerts">{counts.open ? <State tone="bad">{counts.open}</State> : <State tone="good">0</State>}</a></span>
+      <span class="tile-sub">{counts.firing} firing in all</span>
     </Tile>
   );
 }
@@ -549,10 +549,15 @@ function quantityText(q: number): string {
   return q < 0 ? MINUS + text : text;
 }
 
+const DESK_ALERTS_MAX = 50;
+
 function AlertPanel() {
   const alerts = useAlerts();
   const clock = serverNow.value;
-  const open = sortAlerts((alerts ?? []).filter(isOpen));
+  const all = (sortedAlerts.value ?? []).filter(isOpen);
+  // In a storm nobody reads on: the worst ones, and how many more there are.
+  const open = all.slice(0, DESK_ALERTS_MAX);
+  const more = (alertCounts.value ? alertCounts.value.firing + alertCounts.value.pending : all.length) - open.length;
   const zoneId = zone.value || undefined;
   return (
     <div class="desk-alerts">
@@ -572,6 +577,7 @@ function AlertPanel() {
                 </li>
               );
             })}
+            {more > 0 && <li class="mini-alert"><a href="/alerts">{more} more</a></li>}
           </ul>
         )}
       </PanelFrame>

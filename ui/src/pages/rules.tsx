@@ -2,6 +2,7 @@
 
 import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
+import { worst, worstCase } from "../data/alerts";
 import { prom, type Rule, type RuleGroup } from "../data/api";
 import { pushedAlerts, serverNow } from "../data/live";
 import { age, promDuration } from "../format/time";
@@ -77,10 +78,16 @@ function RuleItem({ rule }: { rule: Rule }) {
         {rule.duration ? <span class="dim">for {promDuration(rule.duration * 1000)}</span> : rule.type === "alerting" ? <span class="dim">at once</span> : null}
         {Object.entries(rule.labels ?? {}).map(([name, value]) => <span key={name} class="label-chip">{name}=<b>{value}</b></span>)}
         <span class="page-gap" />
+        {rule.latencyBudget && (
+          <span class={rule.latencyBudget.withinLimit ? "dim" : "bad"} title={worstCase(rule.latencyBudget)}>
+            {rule.latencyBudget.withinLimit ? "" : "✕ "}told within {formatText("s", worst(rule.latencyBudget))}
+          </span>
+        )}
         <span class="dim">{formatText("s", rule.evaluationTime)}</span>
       </div>
       <a class="rule-expr" href={`/explore?expr=${encodeURIComponent(rule.query)}`} title="Open in Explore"><Promql text={rule.query} /></a>
       {rule.annotations?.["summary"] && <p class="dim">{rule.annotations["summary"]}</p>}
+      {(rule.missingMetrics ?? []).length > 0 && <p class="bad">▲ Reads {rule.missingMetrics!.join(", ")}, which nothing has: it cannot fire</p>}
       {rule.lastError && <p class="bad">✕ {rule.lastError}</p>}
     </li>
   );

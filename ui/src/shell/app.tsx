@@ -3,7 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { connection, lostSince, marketClock, newestSample, serverNow } from "../data/live";
 import { age, sinceText } from "../format/time";
-import { isOpen, muted, sortAlerts, useAlerts } from "../data/alerts";
+import { alertCounts, useAlerts } from "../data/alerts";
 import { PageAge, PageHead } from "../pages/page";
 import { announcement, toasts } from "./announce";
 import { pendingKey, useKeys, type Binding } from "./keys";
@@ -118,10 +118,9 @@ function NotFound() {
 
 function Header({ onHelp }: { onHelp: () => void }) {
   const at = path.value === "/" ? "/desk" : path.value;
-  const alerts = useAlerts();
-  const open = sortAlerts(alerts ?? []).filter(isOpen);
-  const firing = open.filter((alert) => alert.state === "firing");
-  const fresh = firing.filter((alert) => !alert.acknowledged && !muted(alert));
+  useAlerts();
+  const firing = alertCounts.value?.firing ?? 0;
+  const fresh = alertCounts.value?.open ?? 0;
   return (
     <header class="top">
       <a class="brand" href="/desk" aria-label="tradewatch, desk">
@@ -134,10 +133,10 @@ function Header({ onHelp }: { onHelp: () => void }) {
           return (
             <a key={page.path} href={page.path} aria-current={here ? "page" : undefined} title={`g ${page.key}`}>
               {page.name}
-              {page.path === "/alerts" && firing.length > 0 && (
-                <span class={`count ${fresh.length ? "is-bad" : ""}`}>
-                  <span aria-hidden="true">{firing.length}</span>
-                  <span class="sr">, {firing.length} firing, {fresh.length} not acknowledged</span>
+              {page.path === "/alerts" && firing > 0 && (
+                <span class={`count ${fresh ? "is-bad" : ""}`}>
+                  <span aria-hidden="true">{firing}</span>
+                  <span class="sr">, {firing} firing, {fresh} not acknowledged</span>
                 </span>
               )}
             </a>

@@ -66,12 +66,12 @@ pub fn monitor() -> Dashboard {
         )
         .panel(
             Panel::timeseries("Notifications", "Notifications sent since the start, by receiver and outcome. Constant while nothing is sent.")
-                .query(format!("sum by (receiver, status) ({}) or vector(0)", of("tradewatch_notifications_total", "")), "{{receiver}} {{status}}"),
+                .query(format!("sum by (receiver, status) (increase({}[1m])) or vector(0)", of("tradewatch_notifications_total", "")), "{{receiver}} {{status}}"),
         )
         .row("Requests")
         .panel(
             Panel::timeseries("HTTP requests", "Requests that the monitor answered, per second, by status.")
-                .query(format!("sum by (status) (rate({}[1m]))", of("tradewatch_http_requests_total", "")), "{{status}}")
+                .query(format!("sum by (code) (rate({}[1m]))", of("tradewatch_http_requests_total", "")), "{{code}}")
                 .unit("reqps"),
         )
 }

@@ -135,7 +135,7 @@ impl GettableAlert {
                 silenced_by: view.silenced_by.clone(),
                 state: if suppressed { "suppressed" } else { "active" }.to_owned(),
             },
-            updated_at: view.alert.ends_at.min(now),
+            updated_at: now,
             generator_url: view.alert.generator_url.clone(),
             labels: owned(&view.alert.labels),
         }

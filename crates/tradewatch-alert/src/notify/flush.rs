@@ -8,7 +8,7 @@ use super::message::Message;
 use super::state::{GroupState, Outcome, Queued, Told};
 use super::{Notifier, queue};
 use crate::alert::{Alert, Fingerprint, Severity};
-use crate::route::{GroupBy, Integration, Route};
+use crate::route::{Integration, Route};
 
 /// The alerts of a group as they stand at a flush.
 struct Standing {
@@ -35,7 +35,7 @@ impl Notifier {
         // A storm: what has no group yet shares one, rather than being dropped, and stays there.
         let overflow = format!("{}:overflow", route.id);
         let shares = self.groups.get(&overflow).is_some_and(|g| g.alerts.contains(&alert.fingerprint()));
-        if shares || self.groups.len() >= self.options.groups_max {
+        if shares || self.groups.len() >= super::room(self.options.groups_max, alert) {
             return (overflow, Labels::empty());
         }
         (id, group_labels)
@@ -59,7 +59,7 @@ impl Notifier {
             if !self.groups.contains(&id) {
                 let group = GroupState {
                     route: route.id.clone(),
-                    key: group_key(route, &labels),
+                    key: config.group_key(route, &labels),
                     labels,
                     alerts: BTreeSet::new(),
                     next_flush: due,
@@ -119,7 +119,7 @@ impl Notifier {
     fn is_deliverable(&self, route: &str) -> bool {
         let route = self.config.routes.iter().find(|r| r.id == route);
         let receiver = route.and_then(|route| self.config.receiver(&route.receiver));
-        receiver.is_some_and(|r| r.integrations.iter().any(|i| !matches!(i, Integration::Undelivered { .. })))
+        receiver.is_some_and(|r| r.integrations.iter().any(Integration::is_delivered))
     }
 
     /// Sets the timer of a group.
@@ -178,7 +178,7 @@ impl Notifier {
         group.next_flush = now + route.group_interval;
         self.timers.insert((group.next_flush, id.clone()));
         for (position, integration) in integrations.iter().enumerate() {
-            if !matches!(integration, Integration::Undelivered { .. }) {
+            if integration.is_delivered() {
                 self.flush_integration(&id, route, position, integration, &standing, muted, now);
             }
         }
@@ -230,7 +230,7 @@ impl Notifier {
         if muted {
             return;
         }
-        if !integration.send_resolved() {
+        if !integration.send_resolved {
             // The end of a single alert is not told; when it fires again, that is news.
             let over = |f: &Fingerprint| standing.resolved.contains(f) || standing.resolved_held.contains(f);
             if !standing.firing.is_empty() {
@@ -249,7 +249,7 @@ impl Notifier {
             // Nobody needs to hear the end of what they never heard of.
             resolved.retain(|f| told.may_know(f));
         }
-        if !self.needs_telling(&told, &standing.firing, &resolved, route, integration.send_resolved(), now) {
+        if !self.needs_telling(&told, &standing.firing, &resolved, route, integration.send_resolved, now) {
             if let Some((number, q)) = queued
                 && !q.in_flight
                 && standing.firing.is_empty()
@@ -259,7 +259,7 @@ impl Notifier {
             }
             return;
         }
-        if !integration.send_resolved() {
+        if !integration.send_resolved {
             if standing.firing.is_empty() {
                 let told =
                     self.groups.get_mut(id).and_then(|g| g.told.get_mut(&position)).expect("made above");
@@ -334,10 +334,7 @@ impl Notifier {
         let group = self.groups.get(&id.to_owned()).expect("the caller holds it");
         let alerts: Vec<&Alert> = firing.union(&resolved).filter_map(|f| self.alerts.get(f)).collect();
         let severity = alerts.iter().map(|a| a.severity()).min().unwrap_or(Severity::Info);
-        let max_alerts = match integration {
-            Integration::Webhook(webhook) => webhook.max_alerts,
-            _ => 0,
-        };
+        let max_alerts = integration.max_alerts;
         let url = &self.options.external_url;
         let message = Message::new(&route.receiver, &group.key, &group.labels, url, alerts, max_alerts, now);
         let queued = Queued {
@@ -355,6 +352,8 @@ impl Notifier {
             not_before,
             in_flight: false,
             last_error: None,
+            bundle: None,
+            carried_by: None,
         };
         self.queue.insert(number, queued);
     }
@@ -384,15 +383,4 @@ impl Notifier {
             self.drop_group(id, "", now);
         }
     }
-}
-
-/// Alertmanager's group key: the route's matchers and the group's labels.
-fn group_key(route: &Route, labels: &Labels) -> String {
-    let grouped = match route.group_by {
-        GroupBy::All | GroupBy::Labels(_) => {
-            let parts: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            parts.join(", ")
-        }
-    };
-    format!("{}:{{{grouped}}}", route.key)
 }

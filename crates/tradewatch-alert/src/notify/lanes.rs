@@ -1,16 +1,26 @@
 //! The queue's order: per receiver the worst first, what is in back-off apart.
 //!
-//! A storm may leave ten thousand notifications here; nothing looks at all of them.
+//! A storm may leave ten thousand notifications here; nothing looks at all of them. Where a receiver's
+//! rate holds several up, the last turn takes all of them in one message: one of them is sent with the
+//! bundle, the others are carried by it and settled with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tradewatch_tsdb::Timestamp;
 
-use super::state::{Queued, Table};
+use super::Message;
+use super::pace::{Bucket, Pace};
+use super::queue::mix;
+use super::state::{Bundle, Queued, Table};
 use crate::alert::Severity;
 
 /// A receiver and the position of the integration in it.
-type Lane = (String, usize);
+pub(super) type Lane = (String, usize);
+
+/// Notifications in one bundle.
+const BUNDLE_MAX: usize = 1_000;
+/// Alerts named in the message of a bundle.
+const BUNDLE_ALERTS_MAX: usize = 500;
 
 /// Notifications that are not settled.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +32,15 @@ pub(super) struct Lanes {
     /// In back-off.
     waiting: BTreeSet<(Timestamp, u64)>,
     under_way: BTreeMap<Lane, usize>,
+    /// Of the integrations with a rate.
+    buckets: BTreeMap<Lane, Bucket>,
+}
+
+/// Deliveries of critical alerts that may be under way to one integration beyond the usual number.
+const CRITICAL_EXTRA: usize = 2;
+
+fn allowed(severity: Severity, in_flight_max: usize) -> usize {
+    in_flight_max + if severity == Severity::Critical { CRITICAL_EXTRA } else { 0 }
 }
 
 fn lane(queued: &Queued) -> Lane {
@@ -47,14 +66,22 @@ impl Lanes {
         self.rows.restore(id, row);
     }
 
-    /// Everything is read: what was under way is due at once.
+    /// Everything is read: what was under way is due at once. Who carries whom is what bundles say.
     pub fn restored(&mut self, now: Timestamp) {
         let ids: Vec<u64> = self.rows.keys().copied().collect();
+        let mut carried = BTreeMap::new();
+        for id in &ids {
+            let bundle = self.rows.get(id).and_then(|queued| queued.bundle.as_deref());
+            let members = bundle.map(|bundle| bundle.members.clone()).unwrap_or_default();
+            carried.extend(members.into_iter().map(|member| (member, *id)));
+        }
         for id in ids {
             let mut queued = self.rows.get(&id).expect("listed above").clone();
-            if queued.in_flight {
+            let carrier = carried.get(&id).copied();
+            if queued.in_flight || queued.carried_by != carrier {
                 queued.in_flight = false;
                 queued.not_before = now;
+                queued.carried_by = carrier;
                 self.rows.insert(id, queued.clone());
             }
             self.index(id, &queued);
@@ -68,7 +95,9 @@ impl Lanes {
 
     fn index(&mut self, id: u64, queued: &Queued) {
         self.by_group.entry(queued.group.clone()).or_default().insert(queued.integration, id);
-        self.waiting.insert((queued.not_before, id));
+        if queued.carried_by.is_none() {
+            self.waiting.insert((queued.not_before, id));
+        }
     }
 
     pub fn get(&self, id: u64) -> Option<&Queued> {
@@ -85,6 +114,7 @@ impl Lanes {
         self.by_group.get(group)?.get(&integration).copied()
     }
 
+    /// Takes a notification out. A bundle that loses a part is undone, unless it is under way.
     pub fn remove(&mut self, id: u64) -> Option<Queued> {
         let queued = self.rows.remove(&id)?;
         if let Some(ids) = self.by_group.get_mut(&queued.group) {
@@ -97,10 +127,35 @@ impl Lanes {
         if let Some(ready) = self.ready.get_mut(&lane(&queued)) {
             ready.remove(&(queued.severity, queued.created, id));
         }
-        if queued.in_flight {
+        if queued.in_flight && queued.carried_by.is_none() {
             self.land(&queued);
         }
+        if let Some(bundle) = &queued.bundle {
+            self.set_free(&bundle.members, queued.not_before);
+        }
+        if let Some(carrier) = queued.carried_by.and_then(|id| self.rows.get_mut(&id)) {
+            let members = match &mut carrier.bundle {
+                Some(bundle) if carrier.in_flight => {
+                    bundle.members.retain(|member| *member != id);
+                    Vec::new()
+                }
+                bundle => bundle.take().map(|bundle| bundle.members).unwrap_or_default(),
+            };
+            let due = carrier.not_before;
+            self.set_free(&members, due);
+        }
         Some(queued)
+    }
+
+    /// Lets carried notifications go their own way.
+    fn set_free(&mut self, members: &[u64], not_before: Timestamp) {
+        for member in members {
+            let Some(queued) = self.rows.get_mut(member) else { continue };
+            queued.carried_by = None;
+            queued.in_flight = false;
+            queued.not_before = not_before;
+            self.waiting.insert((not_before, *member));
+        }
     }
 
     fn land(&mut self, queued: &Queued) {
@@ -109,32 +164,110 @@ impl Lanes {
         }
     }
 
-    /// Takes out what is due and may go, at most `in_flight_max` per integration at a time; marks it
-    /// as under way, with the number of its attempt.
-    pub fn start(&mut self, now: Timestamp, in_flight_max: usize) -> Vec<u64> {
+    /// Takes out what is due and may go, at most `in_flight_max` per integration at a time and no faster
+    /// than its pace; marks it as under way, with the number of its attempt.
+    ///
+    /// [`CRITICAL_EXTRA`] more may be under way for what is critical: it does not wait until a slow receiver has
+    /// answered to what is not.
+    pub fn start(
+        &mut self,
+        now: Timestamp,
+        in_flight_max: usize,
+        seed: u64,
+        pace: impl Fn(&Lane) -> Pace,
+    ) -> Vec<u64> {
         while let Some((at, id)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
             self.waiting.remove(&(at, id));
             let queued = self.rows.get(&id).expect("indexed");
             self.ready.entry(lane(queued)).or_default().insert((queued.severity, queued.created, id));
         }
         let mut started = Vec::new();
-        for (lane, ready) in &mut self.ready {
-            let count = self.under_way.entry(lane.clone()).or_default();
-            while *count < in_flight_max
-                && let Some(next) = ready.pop_first()
-            {
-                *count += 1;
+        let lanes: Vec<Lane> = self.ready.keys().cloned().collect();
+        for lane in lanes {
+            let pace = pace(&lane);
+            self.keep_bucket(&lane, pace, now);
+            loop {
+                let under_way = self.under_way.entry(lane.clone()).or_default();
+                let turns = self.buckets.get(&lane).map_or(usize::MAX, |bucket| bucket.whole(now));
+                let Some(ready) = self.ready.get_mut(&lane) else { break };
+                let Some(next) = ready.first().copied() else { break };
+                if *under_way >= allowed(next.0, in_flight_max) || turns == 0 {
+                    break;
+                }
+                ready.remove(&next);
+                *under_way += 1;
+                if let Some(bucket) = self.buckets.get_mut(&lane) {
+                    bucket.take(now);
+                }
+                if pace.folds && turns == 1 {
+                    self.fold(&lane, next.2, pace.max_alerts, mix(seed, next.2, now.as_millis() as u64));
+                }
                 started.push(next);
             }
         }
         self.ready.retain(|_, ready| !ready.is_empty());
         started.sort();
         for (_, _, id) in &started {
-            let queued = self.rows.get_mut(id).expect("indexed");
-            queued.in_flight = true;
-            queued.attempt += 1;
+            self.mark_under_way(*id);
         }
         started.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    fn keep_bucket(&mut self, lane: &Lane, pace: Pace, now: Timestamp) {
+        match pace.rate {
+            None => drop(self.buckets.remove(lane)),
+            Some(rate) => {
+                let bucket = self.buckets.entry(lane.clone()).or_insert_with(|| Bucket::new(rate, now));
+                if bucket.rate != rate {
+                    *bucket = Bucket::new(rate, now);
+                }
+            }
+        }
+    }
+
+    fn mark_under_way(&mut self, id: u64) {
+        let queued = self.rows.get_mut(&id).expect("indexed");
+        queued.in_flight = true;
+        queued.attempt += 1;
+        let Some(bundle) = &mut queued.bundle else { return };
+        bundle.attempt += 1;
+        for member in bundle.members.clone() {
+            if let Some(member) = self.rows.get_mut(&member) {
+                member.in_flight = true;
+                member.attempt += 1;
+            }
+        }
+    }
+
+    /// Puts everything that waits for its turn into one message, which `id` carries.
+    fn fold(&mut self, lane: &Lane, id: u64, max_alerts: usize, key: u64) {
+        // A message that was tried already goes again as it was.
+        let is_fresh = |id: &u64| self.rows.get(id).is_some_and(|queued| queued.bundle.is_none());
+        if !is_fresh(&id) {
+            return;
+        }
+        let Some(ready) = self.ready.get(lane) else { return };
+        let fresh = ready.iter().filter(|(_, _, id)| is_fresh(id));
+        let taken: BTreeSet<(Severity, Timestamp, u64)> = fresh.take(BUNDLE_MAX - 1).copied().collect();
+        if taken.is_empty() {
+            return;
+        }
+        let members: Vec<u64> = taken.iter().map(|(_, _, id)| *id).collect();
+        let all = std::iter::once(&id).chain(&members).filter_map(|id| self.rows.get(id));
+        let messages: Vec<&Message> = all.map(|queued| &queued.message).collect();
+        let most = if max_alerts == 0 { BUNDLE_ALERTS_MAX } else { max_alerts.min(BUNDLE_ALERTS_MAX) };
+        let message = Message::merged(&messages, most);
+        if let Some(ready) = self.ready.get_mut(lane) {
+            ready.retain(|one| !taken.contains(one));
+        }
+        for member in &members {
+            if let Some(queued) = self.rows.get_mut(member) {
+                queued.carried_by = Some(id);
+            }
+        }
+        let queued = self.rows.get_mut(&id).expect("indexed");
+        let key = format!("{key:016x}-{id}+{}", members.len());
+        queued.bundle = Some(Box::new(Bundle { key, message, members, attempt: 0 }));
     }
 
     /// An attempt has failed; the next one is due at `not_before`.
@@ -149,12 +282,25 @@ impl Lanes {
         if was_under_way {
             self.land(&queued);
         }
+        for member in queued.bundle.iter().flat_map(|bundle| &bundle.members) {
+            if let Some(member) = self.rows.get_mut(member) {
+                member.in_flight = false;
+                member.failures += 1;
+                member.not_before = not_before;
+                member.last_error = Some(error.to_owned());
+            }
+        }
     }
 
     /// When an attempt is due; at once if one is ready and its receiver is free.
     pub fn next(&self, in_flight_max: usize, now: Timestamp) -> Option<Timestamp> {
-        let free = |lane: &Lane| self.under_way.get(lane).is_none_or(|count| *count < in_flight_max);
-        let ready = self.ready.keys().any(free).then_some(now);
+        let free = |(lane, ready): &(&Lane, &BTreeSet<(Severity, Timestamp, u64)>)| {
+            let Some((worst, ..)) = ready.first() else { return false };
+            self.under_way.get(*lane).is_none_or(|count| *count < allowed(*worst, in_flight_max))
+        };
+        let turn =
+            |(lane, _): (&Lane, &BTreeSet<_>)| self.buckets.get(lane).map_or(now, |bucket| bucket.next(now));
+        let ready = self.ready.iter().filter(free).map(turn).min();
         ready.into_iter().chain(self.waiting.first().map(|(at, _)| *at)).min()
     }
 }

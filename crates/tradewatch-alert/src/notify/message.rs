@@ -122,6 +122,31 @@ impl Message {
         }
     }
 
+    /// One message that says what `messages` say, the worst first, at most `max_alerts` alerts of them.
+    pub(crate) fn merged(messages: &[&Message], max_alerts: usize) -> Message {
+        let mut alerts: Vec<&MessageAlert> = messages.iter().flat_map(|message| &message.alerts).collect();
+        alerts.sort_by_key(|alert| (!alert.is_firing(), alert.severity()));
+        let cut = alerts.len().saturating_sub(max_alerts);
+        let left_out: usize = messages.iter().map(|message| message.truncated_alerts).sum();
+        let firing = messages.iter().any(|message| message.is_firing());
+        let first = messages.first().expect("a bundle holds the message that carries it");
+        let keys: Vec<&str> = messages.iter().take(3).map(|message| message.group_key.as_str()).collect();
+        let more = messages.len() - keys.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Message {
+            receiver: first.receiver.clone(),
+            status: if firing { "firing" } else { "resolved" }.to_owned(),
+            group_labels: common(messages.iter().map(|message| message.group_labels.clone())),
+            common_labels: common(messages.iter().map(|message| message.common_labels.clone())),
+            common_annotations: common(messages.iter().map(|message| message.common_annotations.clone())),
+            external_url: first.external_url.clone(),
+            version: first.version.clone(),
+            group_key: format!("{}{more}", keys.join(" + ")),
+            truncated_alerts: left_out + cut,
+            alerts: alerts.into_iter().take(max_alerts).cloned().collect(),
+        }
+    }
+
     /// Whether any alert of it fires.
     pub fn is_firing(&self) -> bool {
         self.status == "firing"

@@ -15,10 +15,12 @@ mod flush;
 mod inhibit;
 mod lanes;
 mod message;
+mod pace;
 mod queue;
 mod silence;
 mod state;
 mod view;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,8 +35,9 @@ pub use queue::{Delivery, Failure};
 pub use silence::{Silence, SilenceMatcher, SilenceStatus};
 pub use state::{Ack, Change, GroupState, Options, Outcome, Queued, RECORD_ALERTS_MAX, Record};
 pub use view::{AlertView, GroupView, QueuedView};
+pub use warning::{SILENCE_ENDS, SILENCE_WARNING};
 
-use crate::alert::{Alert, Fingerprint};
+use crate::alert::{Alert, Fingerprint, Severity};
 use crate::error::Error;
 use crate::route::Config;
 use inhibit::Inhibitor;
@@ -247,7 +250,7 @@ impl Notifier {
             let known = self.alerts.get(&fingerprint).cloned();
             let alert = match &known {
                 None if alert.is_resolved(now) => continue,
-                None if self.alerts.len() >= self.options.alerts_max => {
+                None if self.alerts.len() >= room(self.options.alerts_max, alert) => {
                     refused += 1;
                     continue;
                 }
@@ -493,6 +496,15 @@ impl Notifier {
         oldest.iter().for_each(|number| {
             self.records.remove(number);
         });
+    }
+}
+
+/// How many alerts or groups there may be for `alert` to be one more: a storm of small ones, however big, leaves
+/// room for what is critical.
+fn room(max: usize, alert: &Alert) -> usize {
+    match alert.severity() {
+        Severity::Critical => max.saturating_add(max / 10),
+        _ => max,
     }
 }
 

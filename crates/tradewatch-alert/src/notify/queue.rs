@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tradewatch_tsdb::Timestamp;
 
+use super::lanes::Lane;
+use super::pace::Pace;
 use super::state::{GroupState, Outcome, Queued, RECORD_ALERTS_MAX, Record};
 use super::{Message, Notifier};
 use crate::alert::{Fingerprint, Severity};
@@ -21,7 +23,9 @@ pub struct Delivery {
     pub integration: usize,
     /// From 1.
     pub attempt: u32,
-    /// When it became due.
+    /// When it was written down, its route's waits behind it.
+    pub created: Timestamp,
+    /// When this attempt became due.
     pub not_before: Timestamp,
     /// How bad the worst alert in it is.
     pub severity: Severity,
@@ -43,18 +47,33 @@ pub struct Failure {
 impl Notifier {
     /// Gives out what is due, worst first, and marks it as under way.
     pub(super) fn hand_out(&mut self, now: Timestamp) -> Vec<Delivery> {
-        let started = self.queue.start(now, self.options.in_flight_max);
+        let config = self.config.clone();
+        let pace = |lane: &Lane| {
+            let receiver = config.receiver(&lane.0);
+            let found = receiver.and_then(|receiver| receiver.integrations.get(lane.1));
+            found.map_or_else(Pace::default, |integration| Pace {
+                rate: integration.rate_limit,
+                folds: integration.folds(),
+                max_alerts: integration.max_alerts,
+            })
+        };
+        let started = self.queue.start(now, self.options.in_flight_max, self.options.seed, pace);
         let delivery = |id: u64| {
             let queued = self.queue.get(id)?;
+            let (key, attempt, message) = match &queued.bundle {
+                Some(bundle) => (&bundle.key, bundle.attempt, &bundle.message),
+                None => (&queued.key, queued.attempt, &queued.message),
+            };
             Some(Delivery {
                 id,
-                key: queued.key.clone(),
+                key: key.clone(),
                 receiver: queued.receiver.clone(),
                 integration: queued.integration,
-                attempt: queued.attempt,
+                attempt,
+                created: queued.created,
                 not_before: queued.not_before,
                 severity: queued.severity,
-                message: queued.message.clone(),
+                message: message.clone(),
             })
         };
         started.into_iter().filter_map(delivery).collect()
@@ -62,14 +81,14 @@ impl Notifier {
 
     /// The receiver has acknowledged a delivery. An unknown id is ignored.
     pub fn delivered(&mut self, now: Timestamp, id: u64) {
-        self.settle(id, Outcome::Delivered, "", now);
+        self.settle_bundle(id, Outcome::Delivered, "", now);
     }
 
     /// An attempt failed. It is tried again unless the receiver refused it for good; an unknown id
     /// is ignored.
     pub fn failed(&mut self, now: Timestamp, id: u64, failure: &Failure) {
         if !failure.retriable {
-            self.settle(id, Outcome::Refused, &failure.reason, now);
+            self.settle_bundle(id, Outcome::Refused, &failure.reason, now);
             return;
         }
         let (seed, least, most) = (self.options.seed, self.options.retry_min, self.options.retry_max);
@@ -78,22 +97,47 @@ impl Notifier {
         // Between half and the whole: a receiver that comes back is not met by all at once.
         let jitter = mix(seed, id, u64::from(queued.attempt)) % 1000;
         let wait = doubled / 2 + doubled.mul_f64(jitter as f64 / 2000.0);
-        let group = queued.group.clone();
+        let carried = queued.bundle.iter().flat_map(|bundle| &bundle.members);
+        let told = std::iter::once(&id).chain(carried).filter_map(|id| self.queue.get(*id));
+        let groups: Vec<String> = told.map(|queued| queued.group.clone()).collect();
         self.queue.retry(id, now + wait.max(failure.retry_after.unwrap_or_default()), &failure.reason);
-        if self.groups.get(&group).is_some_and(|g| g.again) {
-            self.flush_at(&group, now);
+        for group in groups {
+            if self.groups.get(&group).is_some_and(|g| g.again) {
+                self.flush_at(&group, now);
+            }
         }
+    }
+
+    /// Settles a notification with all that its message carried.
+    fn settle_bundle(&mut self, id: u64, outcome: Outcome, reason: &str, now: Timestamp) {
+        let Some(queued) = self.queue.get(id) else { return };
+        let Some(bundle) = queued.bundle.clone() else {
+            self.settle(id, outcome, reason, now);
+            return;
+        };
+        let with =
+            format!("in one message with {} more, since the rate limit held them up", bundle.members.len());
+        let reason = if reason.is_empty() { with } else { format!("{reason}; {with}") };
+        for member in &bundle.members {
+            self.settle(*member, outcome, &reason, now);
+        }
+        self.settle(id, outcome, &reason, now);
     }
 
     /// Takes a notification out of the queue and writes it into the ledger.
     pub(super) fn settle(&mut self, id: u64, outcome: Outcome, reason: &str, now: Timestamp) {
+        let carrier = self.queue.get(id).and_then(|queued| queued.carried_by);
+        let told_by = carrier.and_then(|carrier| self.queue.get(carrier)).and_then(|q| q.bundle.as_ref());
+        let told_by = told_by.map(|bundle| bundle.key.clone());
         let Some(queued) = self.queue.remove(id) else { return };
+        let own = queued.bundle.as_ref().map_or(&queued.key, |bundle| &bundle.key);
+        let key = told_by.unwrap_or_else(|| own.clone());
         let kind =
             self.config.receiver(&queued.receiver).and_then(|r| r.integrations.get(queued.integration));
         let record = Record {
-            key: queued.key.clone(),
+            key,
             receiver: queued.receiver.clone(),
-            integration: kind.map_or("", |k| k.kind()).to_owned(),
+            integration: kind.map_or_else(String::new, |k| k.kind.clone()),
             group_key: queued.message.group_key.clone(),
             alerts: named(queued.firing.union(&queued.resolved)),
             alert_count: queued.firing.len() + queued.resolved.len(),

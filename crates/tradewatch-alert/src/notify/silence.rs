@@ -66,6 +66,20 @@ fn epoch() -> Timestamp {
 }
 
 impl Silence {
+    /// A silence with these matchers that nobody has made yet: to be checked, or previewed.
+    pub fn of(matchers: Vec<SilenceMatcher>, starts_at: Timestamp, ends_at: Timestamp) -> Silence {
+        Silence {
+            id: String::new(),
+            matchers,
+            starts_at,
+            ends_at,
+            created_by: String::new(),
+            comment: String::new(),
+            updated_at: epoch(),
+            status: SilenceStatus::default(),
+        }
+    }
+
     /// `pending`, `active` or `expired`.
     pub fn state(&self, now: Timestamp) -> &'static str {
         if now >= self.ends_at {
@@ -77,8 +91,11 @@ impl Silence {
         }
     }
 
-    /// Whether it may be taken as it is.
-    pub(super) fn check(&self, now: Timestamp) -> Result<Vec<Matcher>, Error> {
+    /// Its matchers, if it may be taken as it is.
+    ///
+    /// # Errors
+    /// `is_invalid` for a silence that hides everything, ends in the past or has a broken matcher.
+    pub fn check(&self, now: Timestamp) -> Result<Vec<Matcher>, Error> {
         if self.matchers.is_empty() || self.matchers.len() > MATCHERS_MAX {
             return Err(Error::invalid(format!(
                 "a silence needs 1 to {MATCHERS_MAX} matchers; this has {}",
@@ -105,7 +122,11 @@ impl Silence {
         Ok(compiled)
     }
 
-    pub(super) fn compile(&self) -> Result<Vec<Matcher>, Error> {
+    /// Its matchers.
+    ///
+    /// # Errors
+    /// `is_invalid` for one without a label name, or an expression that is none.
+    pub fn compile(&self) -> Result<Vec<Matcher>, Error> {
         let compile = |m: &SilenceMatcher| {
             let op = match (m.is_regex, m.is_equal) {
                 (false, true) => MatchOp::Equal,
@@ -132,7 +153,9 @@ pub(super) struct Active {
 
 impl Active {
     pub fn hides(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.silence.state(now) == "active" && crate::route::matchers::all_match(&self.matchers, labels)
+        self.silence.state(now) == "active"
+            && crate::route::matchers::all_match(&self.matchers, labels)
+            && !super::warning::is_own_warning(labels, &self.silence.id)
     }
 }
 

@@ -28,6 +28,11 @@ impl<V, K: Ord + Clone> Table<V, K> {
         self.rows.get(key)
     }
 
+    /// The row with its key as the table holds it.
+    pub fn get_pair(&self, key: &K) -> Option<(&K, &V)> {
+        self.rows.get_key_value(key)
+    }
+
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let row = self.rows.get_mut(key)?;
         self.changed.insert(key.clone());
@@ -240,6 +245,23 @@ pub struct Queued {
     pub(super) not_before: Timestamp,
     pub(super) in_flight: bool,
     pub(super) last_error: Option<String>,
+    /// One message for this notification and those that it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bundle: Option<Box<Bundle>>,
+    /// The notification whose bundle tells this one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) carried_by: Option<u64>,
+}
+
+/// Notifications of several groups in one message, since the receiver's rate held them up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Bundle {
+    /// Names it towards the receiver; the same in every attempt.
+    pub key: String,
+    pub message: Message,
+    /// Those that are carried.
+    pub members: Vec<u64>,
+    pub attempt: u32,
 }
 
 /// Somebody has seen an alert.
@@ -315,9 +337,9 @@ pub struct Options {
     pub retry_min: Duration,
     /// The longest wait between two attempts.
     pub retry_max: Duration,
-    /// Alerts held; further new ones are refused.
+    /// Alerts held; further new ones are refused. Critical ones get a tenth more.
     pub alerts_max: usize,
-    /// Groups held; further alerts of a route share one group.
+    /// Groups held; further alerts of a route share one group. Critical ones get a tenth more.
     pub groups_max: usize,
     /// Settled notifications remembered.
     pub records_max: usize,

@@ -531,8 +531,7 @@ fn an_acknowledged_alert_is_not_repeated() {
 
 #[test]
 fn what_cannot_be_delivered_stays_visible() {
-    let text =
-        "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, slack_configs: [{channel: x}]}]";
+    let text = "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, opsgenie_configs: [{api_key: k}]}]";
     let (config, warnings) = Config::parse("a.yml", text).expect("valid");
     assert_eq!(warnings.len(), 1);
     let mut run = Script::new(Arc::new(config));
@@ -597,6 +596,156 @@ fn a_storm_goes_out_worst_first_and_folds() {
     assert_eq!((told, messages), (10_001, 51), "50 groups and one for the rest");
 }
 
+fn limited(rate: &str) -> Arc<Config> {
+    let text = format!(
+        "route: {{receiver: chat, group_by: [alertname], group_wait: 0s, group_interval: 1m}}\nreceivers: [{{name: chat, {rate}}}]"
+    );
+    Arc::new(Config::parse("a.yml", &text).expect("valid").0)
+}
+
+fn script(config: Arc<Config>, lines: &str, expected: Expect) {
+    let mut run = Script::new(config);
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        run.line(line);
+    }
+    for Record { key, outcome, reason, attempts, alert_count, .. } in run.notifier.records() {
+        writeln!(run.out, "ledger: {key} {alert_count} {outcome:?} after {attempts}: {reason}")
+            .expect("a string");
+    }
+    writeln!(run.out, "queued: {}", run.notifier.queued().len()).expect("a string");
+    expected.assert_eq(&run.out);
+}
+
+#[test]
+fn what_a_rate_limit_holds_up_shares_one_message() {
+    let config = limited("webhook_configs: [{url: 'http://h', rate_limit: 2/10s}]");
+    script(
+        config.clone(),
+        "0s fire {alertname=A} {alertname=B,severity=critical} {alertname=C} {alertname=D,severity=info}
+         1s fire {alertname=E}
+         2s fire {alertname=F}
+         3s resolve {alertname=A}
+         1m end",
+        expect![[r#"
+            0s        chat: firing [B]
+            0s        chat: firing [A, C, D]
+            5s        chat: firing [E, F, -A]
+            ledger: 2d9834e17935c8b5-1+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            ledger: 044c3cd7f43c661c-2 1 Delivered after 1: 
+            ledger: 2d9834e17935c8b5-1+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            ledger: 2d9834e17935c8b5-1+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            ledger: 6ffc2a8d9322857f-5+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            ledger: 6ffc2a8d9322857f-5+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            ledger: 6ffc2a8d9322857f-5+2 1 Delivered after 1: in one message with 2 more, since the rate limit held them up
+            queued: 0
+        "#]],
+    );
+    // The whole message goes again under its key; a newer one of a group in it ends it.
+    script(
+        config.clone(),
+        "0s fire {alertname=A} {alertname=B} {alertname=C}
+         10s fail later
+         11s fire {alertname=D} {alertname=E} {alertname=F}
+         12s restart
+         13s resolve {alertname=F}
+         20s deliver
+         1m end",
+        expect![[r#"
+            0s        chat: firing [A]
+            0s        chat: firing [B, C]
+            11s       chat: firing [D] fails
+            11s       chat: firing [E, F] fails
+            12s       restarted
+            12s       chat: firing [D] attempt 2 fails
+            12s       chat: firing [E, F] attempt 2 fails
+            17s       chat: firing [D, E, -F] fails
+            22s       chat: firing [D, E, -F] attempt 2
+            ledger: 63cbe1e459320dd7-1 1 Delivered after 1: 
+            ledger: 9629283b8be4e299-2+1 1 Delivered after 1: in one message with 1 more, since the rate limit held them up
+            ledger: 9629283b8be4e299-2+1 1 Delivered after 1: in one message with 1 more, since the rate limit held them up
+            ledger: d8ac1aa00cc1471f-4+2 1 Delivered after 4: in one message with 2 more, since the rate limit held them up
+            ledger: d8ac1aa00cc1471f-4+2 1 Delivered after 4: in one message with 2 more, since the rate limit held them up
+            ledger: 9f89c966c15c2c7f-5+1 1 Folded after 2: a newer notification of the group took its place
+            ledger: d8ac1aa00cc1471f-4+2 1 Delivered after 2: in one message with 2 more, since the rate limit held them up
+            queued: 0
+        "#]],
+    );
+    script(
+        config,
+        "0s hang
+         0s fire {alertname=A} {alertname=B} {alertname=C}
+         1s resolve {alertname=C}
+         2s restart
+         3s deliver
+         1m end",
+        expect![[r#"
+            0s        chat: firing [A] hangs
+            0s        chat: firing [B, C] hangs
+            2s        restarted
+            2s        chat: firing [A] attempt 2 hangs
+            2s        chat: firing [B, C] attempt 2 hangs
+            7s        chat: resolved [-C]
+            ledger: 63cbe1e459320dd7-1 1 Delivered after 2: 
+            ledger: 9629283b8be4e299-2+1 1 Delivered after 2: in one message with 1 more, since the rate limit held them up
+            ledger: 9629283b8be4e299-2+1 1 Delivered after 2: in one message with 1 more, since the rate limit held them up
+            ledger: 953aeb70673e29cb-4 1 Delivered after 1: 
+            queued: 0
+        "#]],
+    );
+}
+
+#[test]
+fn an_incident_of_pagerduty_is_one_group_and_waits_for_its_turn() {
+    script(
+        limited("pagerduty_configs: [{routing_key: k, rate_limit: 1/10s}]"),
+        "0s fire {alertname=A,severity=info} {alertname=B} {alertname=C,severity=critical}
+         1m end",
+        expect![[r#"
+            0s        chat: firing [C]
+            10s       chat: firing [B]
+            20s       chat: firing [A]
+            ledger: 63cbe1e459320dd7-1 1 Delivered after 1: 
+            ledger: 044c3cd7f43c661c-2 1 Delivered after 1: 
+            ledger: e6984080bab12a02-3 1 Delivered after 1: 
+            queued: 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_storm_under_a_rate_limit_is_a_few_messages_and_the_grave_one_is_first() {
+    let config = limited("webhook_configs: [{url: 'http://h', rate_limit: 5/10s}]");
+    let mut notifier = Notifier::new(config, Options::default());
+    let alert = |i: usize, severity: &str| Alert {
+        labels: Labels::from_pairs([("alertname", format!("N{i}").as_str()), ("severity", severity)]),
+        annotations: BTreeMap::new(),
+        starts_at: START,
+        ends_at: at("1h"),
+        generator_url: String::new(),
+        every: Duration::ZERO,
+    };
+    let mut alerts: Vec<Alert> = (0..10_000).map(|i| alert(i, "warning")).collect();
+    alerts.push(alert(10_000, "critical"));
+    notifier.update(START, &alerts);
+    let (mut now, mut messages, mut told) = (START, 0, 0);
+    loop {
+        for delivery in notifier.poll(now) {
+            if messages == 0 {
+                assert_eq!(delivery.message.alerts[0].labels["alertname"], "N10000");
+            }
+            messages += 1;
+            told += delivery.message.alerts.len() + delivery.message.truncated_alerts;
+            notifier.delivered(now, delivery.id);
+        }
+        if notifier.queued().is_empty() {
+            break;
+        }
+        now = notifier.next_wakeup().expect("something waits").max(now);
+    }
+    assert_eq!(told, 10_001);
+    assert!(messages < 20, "{messages} messages");
+}
+
 #[test]
 fn a_list_of_ungrouped_alerts_visits_each_alert_and_each_group_once() {
     let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 1s}";
@@ -644,6 +793,36 @@ fn ten_thousand_groups_do_not_hold_up_the_grave_one() {
     assert_eq!(notifier.update(START, &[alert("Minor", "warning", 20_000)]), 1, "one too many");
     assert_eq!(notifier.poll(START)[0].message.alerts[0].labels["alertname"], "Grave");
     assert_eq!((notifier.queued().len(), notifier.refused()), (10_000, 1));
+}
+
+#[test]
+fn what_is_critical_finds_room_in_any_storm() {
+    let text = "route: {receiver: desk, group_by: ['...'], group_wait: 0s, group_interval: 5m}";
+    let bounds = Options { alerts_max: 1_000, groups_max: 100, in_flight_max: 4, ..Options::default() };
+    let mut notifier = Notifier::new(config(text), bounds);
+    let alert = |name: &str, severity: &str, i: usize| Alert {
+        labels: Labels::from_pairs([("alertname", name), ("severity", severity), ("n", &i.to_string())]),
+        annotations: BTreeMap::new(),
+        starts_at: START,
+        ends_at: at("1h"),
+        generator_url: String::new(),
+        every: Duration::ZERO,
+    };
+    let storm: Vec<Alert> = (0..1_500).map(|i| alert("Minor", "warning", i)).collect();
+    assert_eq!(notifier.update(START, &storm), 500);
+    // Every place is taken by an answer that does not come.
+    let slow = notifier.poll(START);
+    assert_eq!(slow.len(), 4);
+    assert!(notifier.poll(START).is_empty());
+    let grave: Vec<Alert> = (0..3).map(|i| alert("Grave", "critical", i)).collect();
+    assert_eq!(notifier.update(at("1s"), &grave), 0);
+    let sent: Vec<String> = notifier
+        .poll(at("1s"))
+        .iter()
+        .map(|delivery| delivery.message.common_labels["alertname"].clone())
+        .collect();
+    assert_eq!(sent, ["Grave", "Grave"], "two beyond the usual number, each a group of its own");
+    assert!(notifier.next_wakeup().is_some_and(|at| at > notifier.last_poll), "it does not spin");
 }
 
 #[test]
@@ -794,9 +973,14 @@ proptest! {
     /// Whatever happens: in the end each receiver knows what fires and nothing else, an end is told
     /// only after its beginning was (or may have been), and a repeated key says that it repeats.
     #[test]
-    fn the_receiver_knows_the_truth_in_the_end(events in proptest::collection::vec(event(), 1..60)) {
+    fn the_receiver_knows_the_truth_in_the_end(
+        events in proptest::collection::vec(event(), 1..60),
+        rate in prop_oneof![Just(""), Just(", rate_limit: 1/20s"), Just(", rate_limit: 2/1m")],
+    ) {
         let text = "route: {receiver: desk, group_by: [group], group_wait: 5s, group_interval: 30s, repeat_interval: 1h}";
-        let config = config(text);
+        let head = HEAD.replacen("'}]", &format!("'{rate}}}]"), 1);
+        let (config, _) = Config::parse("a.yml", &format!("{text}{head}")).expect("valid");
+        let config = Arc::new(config);
         let options = Options { seed: 3, ..Options::default() };
         let mut notifier = Notifier::new(config.clone(), options.clone());
         let mut now = START;

@@ -80,6 +80,11 @@ impl Notifier {
         self.alerts.get(&fingerprint).map(|alert| self.view(fingerprint, alert, last_notified, now))
     }
 
+    /// Whether it holds an alert, firing or lately resolved.
+    pub fn knows(&self, fingerprint: Fingerprint) -> bool {
+        self.alerts.contains(&fingerprint)
+    }
+
     /// When a receiver last acknowledged a group of each alert: one pass, where asking every group for every
     /// alert would be their product, in a storm of ungrouped alerts its square.
     fn last_told(&self) -> BTreeMap<Fingerprint, Timestamp> {

@@ -6,7 +6,11 @@ use std::time::Duration;
 use tradewatch_tsdb::{MatchOp, Matcher};
 
 use super::interval::{NamedInterval, TimeInterval};
-use super::{Config, GroupBy, InhibitRule, Receiver, Route, equal_matcher, matchers};
+use super::receiver::Globals;
+use super::{
+    Calendars, Config, GroupBy, InhibitRule, InhibitSource, Receiver, Route, Secret, equal_matcher, matchers,
+    redact,
+};
 use crate::error::ConfigError;
 use crate::yaml::{self, Fields, Node, Reader};
 
@@ -17,7 +21,12 @@ pub(super) fn parse(path: &str, text: &str) -> Result<(Config, Vec<ConfigError>)
     let (root, _) = yaml::parse(path, text).map_err(|e| vec![e])?;
     let mut reader = Reader::new(path, text);
     let config = match &root {
-        Some(root) => read(root, &mut reader),
+        Some(root) => read(root, &mut reader).map(|mut config| {
+            config.redacted = redact::print(root);
+            config.path = path.to_owned();
+            config.source = Secret(text.to_owned());
+            config
+        }),
         None => {
             reader.error_at((1, 1), "no route provided in config", "add route and receivers");
             None
@@ -31,11 +40,9 @@ pub(super) fn parse(path: &str, text: &str) -> Result<(Config, Vec<ConfigError>)
 
 fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let mut fields = reader.fields(root, "alertmanager.yml")?;
-    let resolve_timeout = fields.take("global").and_then(|node| read_global(node, reader));
+    let (globals, resolve_timeout) =
+        fields.take("global").and_then(|node| read_global(node, reader)).unwrap_or_default();
     let templates = fields.take("templates").map(|n| reader.texts(n, "templates")).unwrap_or_default();
-    if let Some((key, _)) = fields.take_entry("templates").filter(|_| !templates.is_empty()) {
-        reader.warn(key, "notification templates are not used by the receivers of this version", "");
-    }
     let mut intervals = Vec::new();
     for section in ["time_intervals", "mute_time_intervals"] {
         if let Some(node) = fields.take(section) {
@@ -47,7 +54,7 @@ fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let mut receivers: Vec<Receiver> = Vec::new();
     if let Some(node) = fields.take("receivers") {
         for item in reader.list(node, "receivers") {
-            let Some(receiver) = Receiver::read(item, reader) else { continue };
+            let Some(receiver) = Receiver::read(item, &globals, reader) else { continue };
             if receivers.iter().any(|r| r.name == receiver.name) {
                 let message = format!("notification config name {:?} is not unique", receiver.name);
                 reader.error(item, message, "give each receiver its own name");
@@ -75,78 +82,26 @@ fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         }
     }
     fields.finish(reader);
-    let resolve_timeout = resolve_timeout.unwrap_or(Duration::from_secs(300));
     (!routes.is_empty()).then_some(Config {
         routes,
         inhibit_rules,
         receivers,
         intervals,
-        resolve_timeout,
+        resolve_timeout: resolve_timeout.unwrap_or(Duration::from_secs(300)),
         templates,
+        calendars: Calendars::default(),
+        redacted: String::new(),
+        path: String::new(),
+        source: Secret::default(),
     })
 }
 
-/// Settings of `global` that belong to receivers which this version does not deliver, or that say
-/// nothing to a webhook; the receivers themselves warn.
-const GLOBAL_OTHERS: [&str; 41] = [
-    "http_config",
-    "jira_api_url",
-    "mattermost_webhook_url",
-    "mattermost_webhook_url_file",
-    "opsgenie_api_key",
-    "opsgenie_api_key_file",
-    "opsgenie_api_url",
-    "pagerduty_url",
-    "rocketchat_api_url",
-    "rocketchat_token",
-    "rocketchat_token_file",
-    "rocketchat_token_id",
-    "rocketchat_token_id_file",
-    "slack_api_url",
-    "slack_api_url_file",
-    "slack_app_token",
-    "slack_app_token_file",
-    "slack_app_url",
-    "smtp_auth_identity",
-    "smtp_auth_password",
-    "smtp_auth_password_file",
-    "smtp_auth_secret",
-    "smtp_auth_secret_file",
-    "smtp_auth_username",
-    "smtp_force_implicit_tls",
-    "smtp_from",
-    "smtp_hello",
-    "smtp_require_tls",
-    "smtp_smarthost",
-    "smtp_tls_config",
-    "telegram_api_url",
-    "telegram_bot_token",
-    "telegram_bot_token_file",
-    "victorops_api_key",
-    "victorops_api_key_file",
-    "victorops_api_url",
-    "webex_api_url",
-    "wechat_api_corp_id",
-    "wechat_api_secret",
-    "wechat_api_secret_file",
-    "wechat_api_url",
-];
-
-fn read_global(node: &Node, reader: &mut Reader<'_>) -> Option<Duration> {
+fn read_global(node: &Node, reader: &mut Reader<'_>) -> Option<(Globals, Option<Duration>)> {
     let mut fields = reader.fields(node, "global")?;
     let timeout = fields.take("resolve_timeout").and_then(|n| reader.duration(n, "resolve_timeout"));
-    for name in GLOBAL_OTHERS {
-        fields.take(name);
-    }
-    if let Some((key, _)) = fields.take_entry("http_config") {
-        reader.warn(
-            key,
-            "global http_config is not inherited by this version",
-            "write http_config at the receiver",
-        );
-    }
+    let globals = Globals::read(&mut fields, reader);
     fields.finish(reader);
-    timeout
+    Some((globals, timeout))
 }
 
 fn read_interval(node: &Node, intervals: &mut Vec<NamedInterval>, reader: &mut Reader<'_>) {
@@ -170,19 +125,40 @@ fn read_interval(node: &Node, intervals: &mut Vec<NamedInterval>, reader: &mut R
 
 fn read_inhibition(node: &Node, reader: &mut Reader<'_>) -> Option<InhibitRule> {
     let mut fields = reader.fields(node, "an inhibition rule")?;
-    let source = read_matchers(&mut fields, "source_match", "source_match_re", "source_matchers", reader);
+    let matchers = read_matchers(&mut fields, "source_match", "source_match_re", "source_matchers", reader);
     let target = read_matchers(&mut fields, "target_match", "target_match_re", "target_matchers", reader);
     let equal = fields.take("equal").map(|n| reader.texts(n, "equal")).unwrap_or_default();
     fields.take("name");
-    if let Some(sources) = fields.take("sources") {
-        reader.error(
-            sources,
-            "several sources in one inhibition rule are not understood by this version",
-            "write one rule per source",
-        );
-    }
+    let sources = match fields.take("sources") {
+        None => vec![InhibitSource { matchers, equal }],
+        Some(list) => {
+            if !matchers.is_empty() || !equal.is_empty() {
+                reader.error(
+                    list,
+                    "sources cannot be combined with source_match, source_match_re, source_matchers, or equal",
+                    "move them into sources",
+                );
+            }
+            reader.list(list, "sources").iter().filter_map(|n| read_source(n, reader)).collect()
+        }
+    };
     fields.finish(reader);
-    Some(InhibitRule { source, target, equal, line: node.line })
+    Some(InhibitRule { sources, target, line: node.line })
+}
+
+fn read_source(node: &Node, reader: &mut Reader<'_>) -> Option<InhibitSource> {
+    let mut fields = reader.fields(node, "a source of an inhibition rule")?;
+    let matchers = match fields.take("matchers") {
+        Some(list) => read_matcher_list(list, "matchers", reader),
+        None => Vec::new(),
+    };
+    let equal = fields.take("equal").map(|n| reader.texts(n, "equal")).unwrap_or_default();
+    fields.finish(reader);
+    if matchers.iter().all(|matcher| matcher.matches("")) {
+        let message = "a source needs a matcher that does not match the empty string";
+        reader.error(node, message, "write for example matchers: [alertname=\"Lost\"]");
+    }
+    Some(InhibitSource { matchers, equal })
 }
 
 /// The three ways to write matchers: `match`, `match_re` and `matchers`.
@@ -208,19 +184,23 @@ fn read_matchers(
         }
     }
     if let Some(node) = fields.take(list) {
-        for item in reader.list(node, list) {
-            match matchers::parse(item.text().unwrap_or("")) {
-                Ok(matchers) => found.extend(matchers),
-                Err(message) => reader.error(
-                    item,
-                    format!("{list}: {message}"),
-                    "write for example severity=\"critical\"",
-                ),
-            }
-        }
+        found.extend(read_matcher_list(node, list, reader));
     }
     // Alertmanager sorts them, and so the group keys agree.
     found.sort_by(|a, b| (a.name(), a.value(), a.op()).cmp(&(b.name(), b.value(), b.op())));
+    found
+}
+
+fn read_matcher_list(node: &Node, what: &str, reader: &mut Reader<'_>) -> Vec<Matcher> {
+    let mut found = Vec::new();
+    for item in reader.list(node, what) {
+        match matchers::parse(item.text().unwrap_or("")) {
+            Ok(matchers) => found.extend(matchers),
+            Err(message) => {
+                reader.error(item, format!("{what}: {message}"), "write for example severity=\"critical\"")
+            }
+        }
+    }
     found
 }
 

@@ -1,5 +1,8 @@
 //! Time intervals: when a route is muted or active.
 
+use std::fmt;
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use tradewatch_tsdb::Timestamp;
 
@@ -26,6 +29,39 @@ pub struct TimeInterval {
     months: Vec<(i64, i64)>,
     years: Vec<(i64, i64)>,
     location: Option<TimeZone>,
+    /// The exchange whose session must be open.
+    calendar: Option<UsedCalendar>,
+}
+
+/// A use of `trading_calendar`.
+#[derive(Clone, Debug)]
+pub(super) struct UsedCalendar {
+    pub mic: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// Answers whether an exchange's session is open at a time; `None` beyond what is known.
+#[derive(Clone)]
+pub struct Calendars(Arc<dyn Fn(&str, Timestamp) -> Option<bool> + Send + Sync>);
+
+impl Calendars {
+    /// Calendars that answer by `open`, which is told an exchange's MIC.
+    pub fn new(open: impl Fn(&str, Timestamp) -> Option<bool> + Send + Sync + 'static) -> Calendars {
+        Calendars(Arc::new(open))
+    }
+}
+
+impl Default for Calendars {
+    fn default() -> Calendars {
+        Calendars::new(|_, _| None)
+    }
+}
+
+impl fmt::Debug for Calendars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Calendars")
+    }
 }
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
@@ -45,15 +81,31 @@ const MONTHS: [&str; 12] = [
 ];
 
 impl NamedInterval {
-    /// Whether `at` lies inside.
-    pub fn contains(&self, at: Timestamp) -> bool {
-        self.parts.iter().any(|part| part.contains(at))
+    /// Whether `at` lies inside; `None` where only a calendar that does not know could say.
+    pub fn contains(&self, at: Timestamp, calendars: &Calendars) -> Option<bool> {
+        let answers: Vec<Option<bool>> = self.parts.iter().map(|part| part.contains(at, calendars)).collect();
+        if answers.contains(&Some(true)) {
+            return Some(true);
+        }
+        (!answers.contains(&None)).then_some(false)
     }
 }
 
 impl TimeInterval {
-    /// Whether `at` lies inside.
-    pub fn contains(&self, at: Timestamp) -> bool {
+    /// Whether `at` lies inside; `None` where the calendar does not know.
+    pub fn contains(&self, at: Timestamp, calendars: &Calendars) -> Option<bool> {
+        match &self.calendar {
+            _ if !self.by_clock(at) => Some(false),
+            Some(used) => (calendars.0)(&used.mic, at),
+            None => Some(true),
+        }
+    }
+
+    pub(super) fn calendar(&self) -> Option<&UsedCalendar> {
+        self.calendar.as_ref()
+    }
+
+    fn by_clock(&self, at: Timestamp) -> bool {
         let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else { return false };
         let local = instant.to_zoned(self.location.clone().unwrap_or(TimeZone::UTC));
         let within = |ranges: &[(i64, i64)], value: i64| {
@@ -111,6 +163,8 @@ impl TimeInterval {
         if let Some(node) = fields.take("location") {
             let name = node.text().unwrap_or("");
             match TimeZone::get(name) {
+                // The file asks for the machine's own zone.
+                _ if name == "Local" => interval.location = Some(TimeZone::system()),
                 Ok(zone) => interval.location = Some(zone),
                 Err(_) => reader.error(
                     node,
@@ -118,6 +172,10 @@ impl TimeInterval {
                     "write a name of the IANA database, for example America/New_York",
                 ),
             }
+        }
+        if let Some(node) = fields.take("trading_calendar") {
+            let mic = reader.text(node, "trading_calendar").unwrap_or_default();
+            interval.calendar = Some(UsedCalendar { mic, line: node.line, column: node.column });
         }
         fields.finish(reader);
         interval
@@ -189,7 +247,19 @@ mod tests {
         let interval = TimeInterval::read(&node.expect("node"), &mut reader);
         assert!(reader.errors.is_empty(), "{:?}", reader.errors);
         let at: jiff::Timestamp = at.parse().expect("time");
-        interval.contains(Timestamp::from_millis(at.as_millisecond()))
+        let open = |mic: &str, at: Timestamp| match mic {
+            "XNYS" => Some(at.as_millis().rem_euclid(86_400_000) >= 14 * 3_600_000),
+            _ => None,
+        };
+        interval.contains(Timestamp::from_millis(at.as_millisecond()), &Calendars::new(open)) == Some(true)
+    }
+
+    #[test]
+    fn a_trading_calendar_holds_while_its_session_is_open() {
+        assert!(check("{trading_calendar: XNYS}", "2026-11-20T14:00:00Z"));
+        assert!(!check("{trading_calendar: XNYS}", "2026-11-20T13:59:00Z"));
+        assert!(!check("{trading_calendar: XNYS, weekdays: [monday]}", "2026-11-20T14:00:00Z"));
+        assert!(!check("{trading_calendar: XLON}", "2026-11-20T14:00:00Z"), "unknown is not open");
     }
 
     #[test]

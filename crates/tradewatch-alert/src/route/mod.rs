@@ -7,16 +7,27 @@ mod file;
 mod interval;
 pub mod matchers;
 mod receiver;
+mod redact;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tradewatch_tsdb::{Labels, MatchOp, Matcher, Timestamp};
 
-pub use interval::{NamedInterval, TimeInterval};
-pub use receiver::{HttpConfig, Integration, Receiver, Secret, TlsConfig, Webhook};
+pub use interval::{Calendars, NamedInterval, TimeInterval};
+pub use receiver::{
+    Channel, Credential, Discord, Email, EmailTls, HttpConfig, Integration, OAuth2, PagerDuty, PagerDutyKey,
+    RateLimit, Receiver, Secret, Slack, SlackAction, SlackField, Telegram, Text, Texts, TlsConfig, Twilio,
+    Webhook,
+};
+pub use trace::RouteStep;
 
 use crate::error::ConfigError;
+use crate::template::notice::Set;
+
+/// What is in force without a file, as one.
+const TERMINAL: &str = "route:\n  receiver: terminal\n  group_by: [alertname]\n  group_wait: 0s\n  group_interval: 1s\n  repeat_interval: 4h\nreceivers:\n- name: terminal\n";
 
 /// A whole `alertmanager.yml`.
 #[derive(Clone, Debug)]
@@ -33,6 +44,12 @@ pub struct Config {
     pub resolve_timeout: Duration,
     /// Notification template files as written.
     pub templates: Vec<String>,
+    /// When exchanges are open, for `trading_calendar`; nothing is known until somebody sets it.
+    pub calendars: Calendars,
+    /// The file for people: secrets read `<secret>`, comments are gone.
+    pub redacted: String,
+    path: String,
+    source: Secret,
 }
 
 /// One node of the route tree, with what it inherits filled in.
@@ -75,17 +92,24 @@ pub enum GroupBy {
     Labels(BTreeSet<String>),
 }
 
-/// Alerts that match `source` hold back those that match `target` and are equal in `equal`.
+/// An alert that matches `target` is held back while each of `sources` has one that fires.
 #[derive(Clone, Debug)]
 pub struct InhibitRule {
-    /// The alert that holds back.
-    pub source: Vec<Matcher>,
+    /// The alerts that hold back; one source unless the file says `sources`.
+    pub sources: Vec<InhibitSource>,
     /// The alert that is held back.
     pub target: Vec<Matcher>,
-    /// Labels in which both must agree; absent in both is agreement.
-    pub equal: Vec<String>,
     /// Line in the file.
     pub line: usize,
+}
+
+/// One of the alerts that together hold back.
+#[derive(Clone, Debug)]
+pub struct InhibitSource {
+    /// What it matches.
+    pub matchers: Vec<Matcher>,
+    /// Labels in which it agrees with the target; absent in both is agreement.
+    pub equal: Vec<String>,
 }
 
 impl Config {
@@ -116,7 +140,7 @@ impl Config {
             children: Vec::new(),
             line: 0,
         };
-        let integrations = vec![Integration::Terminal { send_resolved: true }];
+        let integrations = vec![Integration::terminal()];
         Config {
             routes: vec![root],
             inhibit_rules: Vec::new(),
@@ -124,7 +148,35 @@ impl Config {
             intervals: Vec::new(),
             resolve_timeout: Duration::from_secs(300),
             templates: Vec::new(),
+            calendars: Calendars::default(),
+            redacted: TERMINAL.to_owned(),
+            path: String::new(),
+            source: Secret::default(),
         }
+    }
+
+    /// Compiles the texts of the receivers with the templates of `set`.
+    ///
+    /// # Errors
+    /// Every text that cannot be compiled or does not end, with its place in the file.
+    pub fn compile(&mut self, set: &Set) -> Result<(), Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        for receiver in &mut self.receivers {
+            for text in receiver.integrations.iter_mut().flat_map(Integration::texts_mut) {
+                let Err(wrong) = text.compile(set) else { continue };
+                let place = text.node.as_ref().map(|node| node.locate(&self.source.0, wrong.offset));
+                let (line, column) = place.unwrap_or((0, 0));
+                errors.push(ConfigError {
+                    path: self.path.clone(),
+                    line,
+                    column,
+                    message: format!("receiver {:?}: {}", receiver.name, wrong.message),
+                    fix: String::new(),
+                    warning: false,
+                });
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// The receiver of that name.
@@ -135,8 +187,8 @@ impl Config {
     /// Lets every receiver also write to the terminal, for one person at the keyboard.
     pub fn add_terminal(&mut self) {
         for receiver in &mut self.receivers {
-            if !receiver.integrations.iter().any(|i| matches!(i, Integration::Terminal { .. })) {
-                receiver.integrations.push(Integration::Terminal { send_resolved: true });
+            if !receiver.integrations.iter().any(|i| matches!(i.channel, Channel::Terminal)) {
+                receiver.integrations.push(Integration::terminal());
             }
         }
     }
@@ -165,72 +217,38 @@ impl Config {
         true
     }
 
-    /// Why an alert with these labels goes where it goes: one line per route tried.
-    pub fn explain(&self, labels: &Labels) -> Vec<RouteStep> {
-        let taken: BTreeSet<usize> = self.matching(labels).into_iter().collect();
-        let mut steps = Vec::new();
-        self.explain_from(0, 0, labels, &taken, &mut steps);
-        steps
-    }
-
-    fn explain_from(
-        &self,
-        at: usize,
-        depth: usize,
-        labels: &Labels,
-        taken: &BTreeSet<usize>,
-        steps: &mut Vec<RouteStep>,
-    ) {
-        let route = &self.routes[at];
-        let failed = route.matchers.iter().find(|m| !m.matches(labels.get(m.name()).unwrap_or("")));
-        steps.push(RouteStep {
-            route: at,
-            depth,
-            matchers: matchers::print(&route.matchers),
-            receiver: route.receiver.clone(),
-            taken: taken.contains(&at),
-            failed: failed.map(|m| matchers::print(std::slice::from_ref(m))),
-        });
-        if failed.is_some() {
-            return;
-        }
-        for &child in &route.children {
-            self.explain_from(child, depth + 1, labels, taken, steps);
-            let matched = matchers::all_match(&self.routes[child].matchers, labels);
-            if matched && !self.routes[child].continues {
-                break;
-            }
-        }
-    }
-
     /// Whether `route` may speak at `at`; otherwise the interval that silences it.
     pub fn muted_by<'a>(&self, route: &'a Route, at: Timestamp) -> Option<&'a str> {
-        let holds = |name: &String| self.intervals.iter().any(|i| i.name == *name && i.contains(at));
-        if let Some(name) = route.mute_intervals.iter().find(|name| holds(name)) {
+        let holds = |name: &String| {
+            let found = self.intervals.iter().find(|interval| interval.name == *name);
+            found.map_or(Some(false), |interval| interval.contains(at, &self.calendars))
+        };
+        if let Some(name) = route.mute_intervals.iter().find(|name| holds(name) == Some(true)) {
             return Some(name);
         }
-        if route.active_intervals.is_empty() || route.active_intervals.iter().any(holds) {
+        // What a calendar does not know silences nobody.
+        if route.active_intervals.iter().any(|name| holds(name) != Some(false)) {
             return None;
         }
         route.active_intervals.first().map(String::as_str)
     }
-}
 
-/// One route that was tried for an alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteStep {
-    /// Position in [`Config::routes`].
-    pub route: usize,
-    /// Depth below the root.
-    pub depth: usize,
-    /// Its matchers.
-    pub matchers: String,
-    /// Its receiver.
-    pub receiver: String,
-    /// Whether the alert ends up here.
-    pub taken: bool,
-    /// The matcher that refused it.
-    pub failed: Option<String>,
+    /// Uses of `trading_calendar` with a calendar that is not among `known`.
+    pub fn unknown_calendars(&self, known: &[&str]) -> Vec<ConfigError> {
+        let used =
+            self.intervals.iter().flat_map(|interval| &interval.parts).filter_map(TimeInterval::calendar);
+        let wrong = used.filter(|used| !known.contains(&used.mic.as_str()));
+        wrong
+            .map(|used| ConfigError {
+                path: self.path.clone(),
+                line: used.line,
+                column: used.column,
+                message: format!("unknown trading_calendar {:?}", used.mic),
+                fix: format!("known are {}", known.join(", ")),
+                warning: false,
+            })
+            .collect()
+    }
 }
 
 impl Route {
@@ -246,12 +264,14 @@ impl Route {
 }
 
 impl InhibitRule {
-    pub(crate) fn is_source(&self, labels: &Labels) -> bool {
-        matchers::all_match(&self.source, labels)
-    }
-
     pub(crate) fn is_target(&self, labels: &Labels) -> bool {
         matchers::all_match(&self.target, labels)
+    }
+}
+
+impl InhibitSource {
+    pub(crate) fn matches(&self, labels: &Labels) -> bool {
+        matchers::all_match(&self.matchers, labels)
     }
 
     pub(crate) fn equal_values(&self, labels: &Labels) -> Vec<String> {

@@ -118,6 +118,8 @@ pub struct AlertChange {
     pub from: State,
     /// Where it is.
     pub to: State,
+    /// When the rule asked for the change: the end of `for`, or the evaluation where there is none.
+    pub due_at: Timestamp,
 }
 
 /// The alerts of one rule.
@@ -257,7 +259,9 @@ impl Alerts {
             alert.fired_at = Some(now);
         }
         if alert.state != from {
-            changes.push(AlertChange { alert: alert.clone(), from, to: alert.state });
+            let held = alert.state == State::Firing && !hold.is_zero();
+            let due_at = if held { (alert.active_at + hold).min(now) } else { now };
+            changes.push(AlertChange { alert: alert.clone(), from, to: alert.state, due_at });
         }
     }
 
@@ -278,7 +282,12 @@ impl Alerts {
                 State::Inactive => alert.resolved_at.is_some_and(|at| now.since(at) <= RESOLVED_RETENTION),
                 State::Pending => {
                     let alert = ActiveAlert { state: State::Inactive, ..alert.clone() };
-                    changes.push(AlertChange { alert, from: State::Pending, to: State::Inactive });
+                    changes.push(AlertChange {
+                        alert,
+                        from: State::Pending,
+                        to: State::Inactive,
+                        due_at: now,
+                    });
                     false
                 }
                 State::Firing => {
@@ -291,7 +300,12 @@ impl Alerts {
                     alert.state = State::Inactive;
                     alert.resolved_at = Some(now);
                     let alert = alert.clone();
-                    changes.push(AlertChange { alert, from: State::Firing, to: State::Inactive });
+                    changes.push(AlertChange {
+                        alert,
+                        from: State::Firing,
+                        to: State::Inactive,
+                        due_at: now,
+                    });
                     true
                 }
             }
@@ -327,7 +341,12 @@ impl Alerts {
             } else {
                 alert.state = State::Inactive;
                 alert.resolved_at = Some(now);
-                changes.push(AlertChange { alert: alert.clone(), from: State::Firing, to: State::Inactive });
+                changes.push(AlertChange {
+                    alert: alert.clone(),
+                    from: State::Firing,
+                    to: State::Inactive,
+                    due_at: now,
+                });
             }
             self.active.insert(labels, alert);
         }
@@ -347,6 +366,16 @@ impl Alerts {
             alert.to_alert(now, around, generator_url, interval)
         })
         .collect()
+    }
+
+    /// When `for` or `keep_firing_for` of one of them ends next.
+    pub fn next_end(&self, rule: &RuleSpec) -> Option<Timestamp> {
+        let ends = self.active.values().filter_map(|alert| match alert.state {
+            State::Pending => Some(alert.active_at + rule.hold()),
+            State::Firing => alert.keep_firing_since.map(|since| since + rule.keep_firing()),
+            State::Inactive => None,
+        });
+        ends.min()
     }
 
     /// Ends every firing alert: its rule is gone.

@@ -181,6 +181,11 @@ impl Group {
         self.evaluation_time
     }
 
+    /// When `for` or `keep_firing_for` of one of its alerts ends next: to be evaluated then, whatever its interval.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.rules.iter().filter_map(|rule| rule.alerts.next_end(&rule.spec)).min()
+    }
+
     /// The rules in order, with status and the alerts that are pending, firing or lately resolved.
     pub fn rules(&self) -> impl Iterator<Item = (&RuleSpec, &RuleStatus, Vec<&ActiveAlert>)> {
         self.rules.iter().map(|rule| (&*rule.spec, &rule.status, rule.alerts.active.values().collect()))

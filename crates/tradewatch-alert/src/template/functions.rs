@@ -74,7 +74,7 @@ pub(super) fn all() -> FuncMap {
             };
             if let Some(arity) = arity.filter(|arity| *arity != args.len()) {
                 let message = format!("wrong number of args for {name}: want {arity} got {}", args.len());
-                return Err(fail(place, node, message));
+                return Err(fail(place, name, message));
             }
             body(args).map_err(|message| {
                 let called = if message.starts_with("wrong type") {
@@ -108,11 +108,11 @@ pub(super) fn all() -> FuncMap {
     map
 }
 
-fn current<T>(read: impl FnOnce(&super::Current) -> T) -> T {
+pub(super) fn current<T>(read: impl FnOnce(&super::Current) -> T) -> T {
     CURRENT.with_borrow(|slot| read(slot.as_ref().expect("functions run only inside an expansion")))
 }
 
-fn mark(args: &[Go]) {
+pub(super) fn mark(args: &[Go]) {
     let text = |at: usize| args.get(at).and_then(Go::as_str).unwrap_or("").to_owned();
     let offset = args.first().and_then(Go::as_int).unwrap_or(0) as usize;
     let mark = Mark { offset, function: text(1), node: text(2) };
@@ -124,7 +124,7 @@ fn mark(args: &[Go]) {
 }
 
 /// Notes where and how the expansion fails; the innermost failure is the one that counts.
-fn fail(place: &Go, node: &str, message: String) -> TemplateError {
+pub(super) fn fail(place: &Go, node: &str, message: String) -> TemplateError {
     let offset = place.as_int().unwrap_or(0) as usize;
     CURRENT.with_borrow_mut(|slot| {
         if let Some(current) = slot {
@@ -206,7 +206,7 @@ pub(super) fn text(value: &Go) -> Result<String, String> {
     }
 }
 
-fn number(value: &Go) -> Result<f64, String> {
+pub(super) fn number(value: &Go) -> Result<f64, String> {
     match value {
         Go::Float(value) => Ok(*value),
         Go::Int(value) => Ok(*value as f64),
@@ -298,16 +298,20 @@ fn sort_by_label(args: &[Go]) -> Answer {
     Ok(Go::List(items.into()))
 }
 
-fn regex(pattern: &str) -> Result<Regex, String> {
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
     // The store words it as Go does.
     let reason = |text: String| text.split_once("\": ").map_or(text.clone(), |(_, reason)| reason.to_owned());
     Regex::new(pattern).map_err(|error| {
         let checked = tradewatch_tsdb::Regex::new(pattern).err().map(|e| reason(e.to_string()));
+        let checked = checked.map(|reason| match reason.as_str() {
+            "unclosed group" => format!("missing closing ): `{pattern}`"),
+            _ => reason,
+        });
         format!("error parsing regexp: {}", checked.unwrap_or_else(|| error.to_string()))
     })
 }
 
-fn replace_all(args: &[Go]) -> Answer {
+pub(super) fn replace_all(args: &[Go]) -> Answer {
     let (pattern, replacement, text) = (text(&args[0])?, text(&args[1])?, text(&args[2])?);
     let regex = regex(&pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
     let mut out = String::new();
@@ -323,11 +327,15 @@ fn replace_all(args: &[Go]) -> Answer {
 }
 
 /// The first letter of each word in upper case.
-fn title(text: &str) -> String {
+pub(super) fn title(text: &str) -> String {
     let mut before = ' ';
     let mut out = String::new();
     for c in text.chars() {
-        let begins = !(before.is_alphanumeric() || before == '_' || before == '\'');
+        // As Go's `strings.Title`: beyond ASCII only a space begins a word.
+        let begins = match before.is_ascii() {
+            true => !(before.is_ascii_alphanumeric() || before == '_'),
+            false => before.is_whitespace(),
+        };
         if begins {
             out.extend(c.to_uppercase())
         } else {
@@ -412,7 +420,7 @@ fn humanize_1024(mut value: f64) -> String {
     format!("{}{prefix}", g4(value))
 }
 
-fn humanize_duration(value: f64) -> String {
+pub(super) fn humanize_duration(value: f64) -> String {
     if !value.is_finite() {
         return g4(value);
     }

@@ -5,6 +5,7 @@
 //! labels as Go does; see [`rewrite`].
 
 mod functions;
+pub mod notice;
 mod number;
 mod print;
 mod rewrite;
@@ -135,7 +136,7 @@ impl Template {
         }
         let parser = Parser::with_name(Some(&name), &source, "{{", "}}").map_err(broken)?;
         let (mut tree, mut defines) = parser.parse().map_err(broken)?;
-        let mut rewriter = rewrite::Rewriter::new(&source);
+        let mut rewriter = rewrite::Rewriter::new(&source, functions::is_known);
         rewriter.body(&mut tree, &["$"]);
         for define in &mut defines {
             rewriter.body(&mut define.body, &["$"]);
@@ -167,30 +168,29 @@ impl Template {
             (Arc::from("ExternalURL"), Go::String(context.external_url.as_str().into())),
             (Arc::from("Value"), sample_value(&context.value)),
         ]);
-        let current = Current { context: context.clone(), mark: None, failure: None, queries: 0 };
-        CURRENT.with_borrow_mut(|slot| *slot = Some(current));
-        let mut out = Bounded(String::new());
-        let result = template.execute_template_fmt(&mut out, name, &Go::Map(Arc::new(root)));
-        let current = CURRENT.with_borrow_mut(Option::take);
-        let Err(error) = result else { return Ok(out.0) };
-        let (place, node, message) = match current {
-            Some(Current { failure: Some(f), .. }) => (Some(f.offset), f.node, f.message),
-            Some(Current { mark: Some(mark), .. }) => {
-                (Some(mark.offset), mark.node, describe(error, &mark.function))
-            }
-            _ => (None, String::new(), describe(error, "")),
-        };
-        let at = place.map(|offset| format!(":{}", self.place(name, offset))).unwrap_or_default();
-        let node = if node.is_empty() { String::new() } else { format!(" at <{node}>") };
-        Err(format!(
-            "error executing template {name}: template: {name}{at}: executing {name:?}{node}: {message}"
-        ))
+        run(template, name, &Go::Map(Arc::new(root)), context.clone())
     }
+}
 
-    /// Line and column as Go counts them: the definitions included, the column from 0.
-    fn place(&self, _name: &str, packed: usize) -> String {
-        format!("{}:{}", packed >> 32, packed & 0xffff_ffff)
-    }
+/// Executes a template of the set and words its failure as Go does.
+fn run(template: &gotmpl::Template, name: &str, root: &Go, context: Context) -> Result<String, String> {
+    let current = Current { context, mark: None, failure: None, queries: 0 };
+    CURRENT.with_borrow_mut(|slot| *slot = Some(current));
+    let mut out = Bounded(String::new());
+    let result = template.execute_template_fmt(&mut out, name, root);
+    let current = CURRENT.with_borrow_mut(Option::take);
+    let Err(error) = result else { return Ok(out.0) };
+    let (place, node, message) = match current {
+        Some(Current { failure: Some(f), .. }) => (Some(f.offset), f.node, f.message),
+        Some(Current { mark: Some(mark), .. }) => {
+            (Some(mark.offset), mark.node, describe(error, &mark.function))
+        }
+        _ => (None, String::new(), describe(error, "")),
+    };
+    // Line and column as Go counts them: the definitions included, the column from 0.
+    let at = place.map(|packed| format!(":{}:{}", packed >> 32, packed & 0xffff_ffff)).unwrap_or_default();
+    let node = if node.is_empty() { String::new() } else { format!(" at <{node}>") };
+    Err(format!("error executing template {name}: template: {name}{at}: executing {name:?}{node}: {message}"))
 }
 
 impl fmt::Debug for Template {
@@ -228,12 +228,30 @@ fn offset_of(source: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(source.len())
 }
 
+/// The messages of `gotmpl` that Go words otherwise.
+fn in_words_of_go(message: &str) -> String {
+    if let Some(value) = message.strip_prefix("cannot take length of ") {
+        let kind = match value {
+            "true" | "false" => "bool",
+            value if value.parse::<i64>().is_ok() => "int",
+            value if value.parse::<f64>().is_ok() => "float64",
+            _ => "struct",
+        };
+        return format!("len of type {kind}");
+    }
+    match message.strip_prefix("cannot index map with type ") {
+        Some(kind) => format!("value has type {kind}; should be string"),
+        None => message.to_owned(),
+    }
+}
+
 fn describe(error: gotmpl::TemplateError, function: &str) -> String {
     use gotmpl::TemplateError as E;
     let message = match error {
         // Some of gotmpl's messages name the function once more, and the types behind a colon.
         E::Exec(message) => {
             let message = message.strip_prefix(&format!("{function}: ")).unwrap_or(&message);
+            let message = &in_words_of_go(message);
             message.split(" comparison: ").next().map_or(message.to_owned(), |begin| match begin == message {
                 true => message.to_owned(),
                 false => format!("{begin} comparison"),

@@ -18,6 +18,10 @@ pub(super) fn one(value: &Go) -> String {
         Go::Nil => String::new(),
         Go::Float(value) => format_go_float(*value),
         Go::List(items) => format!("[{}]", items.iter().map(one).collect::<Vec<_>>().join(" ")),
+        Go::Map(map) if map.contains_key(super::notice::TYPE) => {
+            let fields = map.iter().filter(|(name, _)| &***name != super::notice::TYPE);
+            format!("{{{}}}", fields.map(|(_, value)| one(value)).collect::<Vec<_>>().join(" "))
+        }
         Go::Map(map) => {
             let parts: Vec<String> =
                 map.iter().map(|(name, value)| format!("{name}:{}", one(value))).collect();

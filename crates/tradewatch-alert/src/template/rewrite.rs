@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use gotmpl::parse::{ActionNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, TemplateNode};
 
-use super::{functions, pack_place};
+use super::pack_place;
 
 const BUILTINS: [&str; 14] =
     ["not", "len", "index", "slice", "html", "js", "urlquery", "call", "eq", "ne", "lt", "le", "gt", "ge"];
 
 pub(super) struct Rewriter<'a> {
     source: &'a str,
+    /// Whether a template may call a function of ours.
+    is_known: fn(&str) -> bool,
     /// Variables in scope, innermost last.
     variables: Vec<String>,
     /// The first thing wrong.
@@ -24,8 +26,8 @@ pub(super) struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    pub fn new(source: &'a str) -> Rewriter<'a> {
-        Rewriter { source, variables: Vec::new(), error: None }
+    pub fn new(source: &'a str, is_known: fn(&str) -> bool) -> Rewriter<'a> {
+        Rewriter { source, is_known, variables: Vec::new(), error: None }
     }
 
     /// Rewrites one template, in which only `known` variables exist at first.
@@ -112,7 +114,7 @@ impl<'a> Rewriter<'a> {
                 for arg in command.args.iter_mut().skip(1) {
                     self.expr(arg);
                 }
-                if functions::is_known(&name) {
+                if (self.is_known)(&name) {
                     command.args.splice(1..1, [self.place(at), text(at, &shown)]);
                 } else if name == "and" || name == "or" {
                     // Left as they are: they decide themselves what to evaluate.

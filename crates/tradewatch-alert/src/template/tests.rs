@@ -262,7 +262,7 @@ fn errors() {
             {{ humanize }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <humanize>: wrong number of args for humanize: want 1 got 0
             {{ len 3 }}
-                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <len 3>: error calling len: cannot take length of 3
+                expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <len 3>: error calling len: len of type int
             {{ reReplaceAll "[" "" "x" }}
                 expand: error executing template __alert_Name: template: __alert_Name:1:115: executing "__alert_Name" at <reReplaceAll "[" "" "x">: error calling reReplaceAll: regexp: Compile(`[`): error parsing regexp: missing closing ]: `[`
             {{ range $i := query "metric" }}{{ .Foo }}{{ end }}

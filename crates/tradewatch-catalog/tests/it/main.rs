@@ -2,7 +2,10 @@
 
 use expect_test::{Expect, expect};
 use tradewatch_catalog::{Catalog, Error, Kind, Part, Service};
-use tradewatch_metrics::{Counter, Gauge, Histogram, Info, Label, Metrics, open_label};
+use tradewatch_metrics::{
+    Counter, Descriptor, Gauge, Histogram, Info, Label, Metrics, NativeHistogram, ObservableGauge, Registry,
+    Summary, UpDownCounter, open_label,
+};
 
 const EXAMPLE: &str = r#"platform = "example"
 title = "An \"example\"\tof C:\\ and more"
@@ -119,7 +122,7 @@ fn names_nearby_are_suggested() {
 fn series_are_bounded_by_the_product_of_labels() {
     let catalog = example();
     let most: Vec<_> = catalog.metrics.iter().map(|metric| metric.series_max()).collect();
-    assert_eq!(most, [None, Some(6), Some(1), Some(1), Some(9)]);
+    assert_eq!(most, [None, Some(6), Some(1), Some(2), Some(9)]);
     assert!(catalog.metrics[0].label("side").unwrap().is_closed());
     assert!(!catalog.metrics[0].label("symbol").unwrap().is_closed());
 }
@@ -131,26 +134,28 @@ fn the_reference_page() {
 
         An "example"	of C:\ and more.
 
+        5 metrics, at most 18 series, and 1 without a bound.
+
         ## gateway
 
-        | metric | kind | unit | labels | what it tells |
-        |---|---|---|---|---|
-        | `gateway_orders_total` | counter | orders | `symbol` (at most 64): BTC/USD, AAPL; `side`: buy, sell; `any` | Orders handled. Moves: an order ends. |
-        | `gateway_wait_seconds` | histogram | seconds |  | Time of a wait. Edges: 0.001, 1, 2500000. |
-        | `orders_commission_total_usd` | counter | usd |  | Commission. The name breaks the rules: as the dashboards know it. |
+        | metric | kind | unit | labels | series at most | what it tells |
+        |---|---|---|---|---:|---|
+        | `gateway_orders_total` | counter | orders | `symbol` (at most 64): BTC/USD, AAPL; `side`: buy, sell; `any` | no bound | Orders handled. Moves: an order ends. |
+        | `gateway_wait_seconds` | histogram | seconds |  | 6 | Time of a wait. Edges: 0.001, 1, 2500000. |
+        | `orders_commission_total_usd` | counter | usd |  | 1 | Commission. The name breaks the rules: as the dashboards know it. |
 
         ## backup
 
-        | metric | kind | unit | labels | what it tells |
-        |---|---|---|---|---|
-        | `gateway_orders_total` | counter | orders | `symbol` (at most 64): BTC/USD, AAPL; `side`: buy, sell; `any` | Orders handled. Moves: an order ends. |
-        | `active_positions_count` | gauge |  | `symbol` (at most 8) | Positions |
+        | metric | kind | unit | labels | series at most | what it tells |
+        |---|---|---|---|---:|---|
+        | `gateway_orders_total` | counter | orders | `symbol` (at most 64): BTC/USD, AAPL; `side`: buy, sell; `any` | no bound | Orders handled. Moves: an order ends. |
+        | `active_positions_count` | gauge |  | `symbol` (at most 8) | 9 | Positions |
 
         ## Of every service
 
-        | metric | kind | unit | labels | what it tells |
-        |---|---|---|---|---|
-        | `request_size_bytes` | summary | bytes |  | Size \| of requests |
+        | metric | kind | unit | labels | series at most | what it tells |
+        |---|---|---|---|---:|---|
+        | `request_size_bytes` | summary | bytes |  | 2 | Size \| of requests |
     "##]].assert_eq(&example().to_markdown());
 }
 
@@ -171,7 +176,7 @@ fn what_is_wrong_is_said_with_its_place() {
     refused(
         ("port = 8002", "prot = 8002"),
         expect![
-            "platforms/x/catalog.toml:13:1: unknown field `prot`, expected one of `name`, `type`, `unit`, `help`, `labels`, `buckets`, `service`, `port`, `path`, `source`, `event`, `note`, `legacy_name`, `optional`, `in_seed`, `in_origin`"
+            "platforms/x/catalog.toml:13:1: unknown field `prot`, expected one of `name`, `type`, `unit`, `help`, `labels`, `buckets`, `quantiles`, `native_schema`, `service`, `port`, `path`, `source`, `event`, `note`, `legacy_name`, `optional`, `in_seed`, `in_origin`"
         ],
     );
     refused(
@@ -341,4 +346,71 @@ fn declarations_become_a_catalogue() {
     assert_eq!(catalog.metrics[0].kind, Kind::Counter);
     let bare = Catalog::from_descriptors("demo", "A demonstration", &GatewayMetrics::descriptors());
     assert_eq!((bare.metrics.len(), bare.metrics[0].port), (4, None));
+}
+
+/// Every kind of metric, from the registry of a program that runs, to the file and to the page.
+#[test]
+fn a_registry_tells_its_catalogue() {
+    #[derive(Metrics)]
+    #[metrics(prefix = "desk")]
+    #[allow(dead_code)] // Only declared.
+    struct Desk {
+        /// Time of a fill.
+        #[native(schema = 3)]
+        fill_seconds: NativeHistogram<(Symbol,)>,
+        /// Time in the queue.
+        #[quantiles(0.5, 0.99)]
+        queue_seconds: Summary,
+        /// Rows of the table.
+        #[metric(unit = "rows")]
+        rows: ObservableGauge,
+        /// Orders in flight.
+        in_flight_current: UpDownCounter,
+        /// What runs.
+        #[labels("version", "commit")]
+        build_info: Info<2>,
+    }
+    let registry = Registry::new();
+    let _desk = Desk::register(&registry).unwrap();
+    let catalog = Catalog::from_registry("desk", "A desk", &registry);
+    assert_eq!(Catalog::parse("catalog.toml", &catalog.to_string()).unwrap(), catalog);
+    assert!(catalog.to_string().contains("quantiles = [0.5, 0.99]\n"), "{catalog}");
+    assert!(catalog.to_string().contains("native_schema = 3\n"), "{catalog}");
+    assert!(catalog.find("desk_fill_seconds").is_some(), "a native histogram is a series of its own name");
+    let declared: u64 = registry.describe().iter().map(Descriptor::series_max).sum();
+    let page = catalog.to_markdown();
+    assert!(page.contains(&format!("5 metrics, at most {declared} series.\n")), "{declared}\n{page}");
+    expect![[r#"
+        # Metrics of desk
+
+        A desk.
+
+        5 metrics, at most 202 series.
+
+        ## Of every service
+
+        | metric | kind | unit | labels | series at most | what it tells |
+        |---|---|---|---|---:|---|
+        | `desk_build_info` | info |  | `version` (at most 1); `commit` (at most 1) | 1 | What runs. |
+        | `desk_fill_seconds` | histogram | seconds | `symbol` (at most 64) | 195 | Time of a fill. Native buckets of schema 3. |
+        | `desk_in_flight_current` | gauge |  |  | 1 | Orders in flight. |
+        | `desk_queue_seconds` | summary | seconds |  | 4 | Time in the queue. Quantiles: 0.5, 0.99. |
+        | `desk_rows` | gauge | rows |  | 1 | Rows of the table. |
+    "#]].assert_eq(&page);
+}
+
+#[test]
+fn quantiles_and_schemas_are_checked() {
+    for (change, said) in [
+        (("type = \"summary\"", "type = \"summary\"\nquantiles = [0.9, 0.5]"), "quantiles ascend"),
+        (("type = \"summary\"", "type = \"summary\"\nquantiles = [50]"), "is not between 0 and 1"),
+        (("type = \"gauge\"", "type = \"gauge\"\nquantiles = [0.5]"), "a gauge has no quantiles"),
+        (("type = \"gauge\"", "type = \"gauge\"\nnative_schema = 3"), "a gauge has no native buckets"),
+        (("type = \"histogram\"", "type = \"histogram\"\nnative_schema = 9"), "a schema is from -4 to 8"),
+    ] {
+        assert!(EXAMPLE.contains(change.0), "{change:?}");
+        let text = EXAMPLE.replacen(change.0, change.1, 1);
+        let error = Catalog::parse("catalog.toml", &text).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("catalog.toml:"), "{error}");
+    }
 }

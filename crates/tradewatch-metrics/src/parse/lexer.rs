@@ -460,7 +460,7 @@ impl<'a> Lexer<'a> {
         let rest = &self.text[start..];
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
         let column = self.text[start..pos.max(start)].chars().count() + 1;
-        ParseError { line: self.line.max(1), column, message, excerpt: clipped(line), limit }
+        ParseError { line: self.line.max(1), column, message, excerpt: clipped(line), limit, offset: None }
     }
 }
 

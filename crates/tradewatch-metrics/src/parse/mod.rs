@@ -1,4 +1,5 @@
-//! Reading an exposition: text 0.0.4 as leniently as Prometheus' scraper, OpenMetrics 1.0 strictly.
+//! Reading an exposition: text 0.0.4 as leniently as Prometheus' scraper, OpenMetrics 1.0 strictly, and
+//! Prometheus protobuf ([`protobuf`]).
 //!
 //! The parser is pulled, entry by entry, and copies nothing but escaped text:
 //!
@@ -26,10 +27,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod lexer;
+mod proto;
 mod strict;
 
 use lexer::Lexer;
 use strict::Strict;
+
+pub use proto::{
+    BucketSpan, Families, Family, HistogramValue, Metric, NativeValue, ProtoExemplar, Value, protobuf,
+};
 
 /// What bounds a body that a stranger sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -434,15 +440,26 @@ pub struct ParseError {
     message: String,
     excerpt: String,
     limit: bool,
+    /// The place in a body without lines.
+    offset: Option<usize>,
 }
 
 impl ParseError {
-    /// The line, counted from 1.
+    fn in_bytes(offset: usize, message: String, limit: bool) -> ParseError {
+        ParseError { line: 0, column: 0, message, excerpt: String::new(), limit, offset: Some(offset) }
+    }
+
+    /// The byte, counted from 0, where a body without lines could not be read; `None` for the text formats.
+    pub fn offset(&self) -> Option<usize> {
+        self.offset
+    }
+
+    /// The line, counted from 1; 0 if the body has no lines.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// The column in characters, counted from 1.
+    /// The column in characters, counted from 1; 0 if the body has no lines.
     pub fn column(&self) -> usize {
         self.column
     }
@@ -460,6 +477,9 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(offset) = self.offset {
+            return write!(f, "byte {offset}: {}", self.message);
+        }
         write!(f, "line {}, column {}: {}: {:?}", self.line, self.column, self.message, self.excerpt)
     }
 }

@@ -50,6 +50,7 @@ fn neither_updates_nor_scrapes_allocate_in_steady_state() {
         m.commission.add(0.1);
         m.positions_current.at((symbol,)).set(f64::from(step));
         m.order_placement_duration_seconds.at((side(step),)).start().stop();
+        m.drift_seconds.observe(f64::from(step % 16) - 8.0);
         m.pnl_dollars.add(-1e-300);
         m.run_duration_seconds.observe(f64::NAN);
         Symbol::intern(
@@ -57,16 +58,84 @@ fn neither_updates_nor_scrapes_allocate_in_steady_state() {
         );
     };
     let mut body = Vec::with_capacity(64 * 1024);
-    for step in 0..4 {
+    for step in 0..16 {
         update(step);
     }
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         registry.encode(format, &mut body);
     }
     assert_eq!(allocations(|| (0..1_000).for_each(update)), 0, "updates");
-    for format in [Format::Text004, Format::OpenMetrics1] {
+    for format in Format::ALL {
         body.clear();
         assert_eq!(allocations(|| registry.encode(format, &mut body)), 0, "{format:?}");
     }
     assert!(allocations(|| drop(Vec::<u8>::with_capacity(1))) > 0, "the allocator counts");
+}
+
+#[derive(Metrics)]
+#[metrics(prefix = "all")]
+struct All {
+    /// Series that come and go.
+    #[metric(expires = "1s")]
+    orders_total: Counter<(Symbol, Side)>,
+    /// Gauges that come and go.
+    #[metric(expires = "1s", unit = "shares")]
+    position: Gauge<(Symbol,)>,
+    /// In flight.
+    in_flight_current: UpDownCounter<(Side,)>,
+    /// Waits.
+    #[buckets(0.1, 1)]
+    wait_seconds: Histogram<(Side,)>,
+    /// Fills.
+    #[native(schema = 3)]
+    fill_seconds: NativeHistogram<(Side,)>,
+    /// Queueing.
+    #[quantiles(0.5, 0.99)]
+    #[metric(window = "10s")]
+    queue_seconds: Summary<(Side,)>,
+}
+
+/// Every instrument, with examples, series that expire and come back, and windows that move on.
+#[test]
+fn no_instrument_allocates_in_steady_state() {
+    let hand = Hand::default();
+    let registry = hand.registry();
+    let m = All::register(&registry).unwrap();
+    let metrics = registry.dynamic();
+    let update = |step: u64| {
+        let side = if step.is_multiple_of(2) { Side::Buy } else { Side::Sell };
+        let symbol = Symbol::intern(if step.is_multiple_of(3) { "AAPL" } else { "MSFT" });
+        let exemplar = Exemplar::trace(u128::from(step)).span(step).label("order_id", "a7");
+        m.orders_total.at((symbol, side)).inc_with_exemplar(1, &exemplar);
+        m.position.at((symbol,)).set(step as f64);
+        drop(m.in_flight_current.at((side,)).track());
+        m.wait_seconds.at((side,)).observe_with_exemplar(0.5, &exemplar);
+        m.fill_seconds.at((side,)).observe_with_exemplar(1.0 + (step % 8) as f64, &exemplar);
+        m.queue_seconds.at((side,)).observe(1.0 + (step % 8) as f64);
+        metrics.inc("orders", &[("side", "buy"), ("symbol", "AAPL")]);
+    };
+    let mut body = Vec::with_capacity(256 * 1024);
+    let mut scrape = |millis: u64| {
+        hand.set(millis);
+        for format in Format::ALL {
+            body.clear();
+            registry.encode(format, &mut body);
+        }
+    };
+    // Longer than a window, so that what it needs has been taken.
+    for second in 0..30 {
+        (0..24).for_each(update);
+        scrape(1000 * second);
+    }
+    assert_eq!(allocations(|| (0..1_000).for_each(update)), 0, "updates");
+    let scrapes = allocations(|| {
+        for second in 30..60 {
+            // Every second scrape finds nothing new, and hides what expires.
+            if second % 4 < 2 {
+                update(second);
+            }
+            scrape(1000 * second);
+        }
+    });
+    assert_eq!(scrapes, 0, "scrapes");
 }

@@ -58,6 +58,16 @@ fn metrics_negotiate_format_and_coding() {
         let mut body = String::new();
         flate2::read::GzDecoder::new(&zipped.3[..]).read_to_string(&mut body).unwrap();
         assert_eq!(body, text(&registry, Format::OpenMetrics1));
+
+        let accept =
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let headers = [("accept", accept), ("accept-encoding", "gzip;q=0.5, zstd")];
+        let (_, kind, coding, zipped) = get(&registry, &health, "/metrics", &headers).await;
+        assert_eq!((kind.as_str(), coding.as_deref()), (Format::Protobuf.content_type(), Some("zstd")));
+        let (mut body, mut expected) = (Vec::new(), Vec::new());
+        ruzstd::decoding::StreamingDecoder::new(&zipped[..]).unwrap().read_to_end(&mut body).unwrap();
+        registry.encode(Format::Protobuf, &mut expected);
+        assert!(body == expected && zipped.len() < body.len(), "{} {}", zipped.len(), body.len());
     });
 }
 
@@ -150,4 +160,32 @@ fn listen_serves_a_program_without_a_runtime_and_stops() {
     assert!(endpoint::listen(addr, Registry::new(), Health::new()).is_err(), "the address is taken");
     drop(listening);
     assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");
+}
+
+/// The callbacks of a registry are waited for by a thread that may block, not by the one that serves.
+#[test]
+fn callbacks_do_not_hold_up_other_requests() {
+    #[derive(Metrics)]
+    struct Rows {
+        /// Rows of the table.
+        #[metric(unit = "rows", timeout = "30s")]
+        rows: ObservableGauge,
+    }
+    let registry = Registry::new();
+    let m = Rows::register(&registry).unwrap();
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    m.rows.read_with(move || opened.recv().map(|()| 7.0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let health = Health::new();
+        let meanwhile = async {
+            let (status, ..) = get(&registry, &health, "/health", &[]).await;
+            open.send(()).unwrap();
+            status
+        };
+        let (scrape, status) = tokio::join!(get(&registry, &health, "/metrics", &[]), meanwhile);
+        let (_, _, _, body) = scrape;
+        assert_eq!(status, StatusCode::OK);
+        assert!(String::from_utf8(body).unwrap().contains("\nrows 7\n"));
+    });
 }

@@ -1,5 +1,9 @@
 //! The metrics that the tests move.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use tradewatch_metrics::*;
 
 #[derive(Label, Clone, Copy, Debug, PartialEq)]
@@ -37,6 +41,9 @@ pub struct GatewayMetrics {
     /// Time of a run.
     #[buckets(EDGES)]
     pub run_duration_seconds: Histogram,
+    /// Drift of a clock.
+    #[native(schema = 3)]
+    pub drift_seconds: NativeHistogram,
     /// 1 while the breaker blocks.
     #[metric(unit = "bool")]
     pub circuit_breaker_status: Gauge,
@@ -77,4 +84,20 @@ pub fn value(registry: &Registry, series: &str) -> Option<f64> {
     let line =
         body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))?;
     Some(line.parse().expect("a sample's value is a number"))
+}
+
+/// A clock that a test moves, in milliseconds.
+#[derive(Clone, Default)]
+pub struct Hand(Arc<AtomicU64>);
+
+impl Hand {
+    pub fn set(&self, millis: u64) {
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    pub fn registry(&self) -> Registry {
+        let (now, unix) = (self.clone(), self.clone());
+        let read = |hand: &Hand| Duration::from_millis(hand.0.load(Ordering::Relaxed));
+        Registry::with_clocks(move || read(&now), move || read(&unix) + Duration::from_secs(1_763_640_000))
+    }
 }

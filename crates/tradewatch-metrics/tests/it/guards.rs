@@ -110,3 +110,33 @@ fn tracking_lowers_the_gauge_again_also_on_panic() {
     drop(first);
     assert_eq!(value(&registry, series), Some(0.0));
 }
+
+#[derive(Metrics)]
+struct Sampling {
+    /// Calls.
+    calls_total: Counter,
+    /// Time of some calls.
+    #[buckets(1.0)]
+    call_duration_seconds: Histogram,
+}
+
+#[test]
+fn a_sampled_timer_counts_every_call_and_times_its_share() {
+    for stride in [0, 1, 3, 64, 1_000] {
+        let registry = Registry::new();
+        let m = Sampling::register(&registry).unwrap();
+        let timer = SampledTimer::new(m.calls_total.at(()), m.call_duration_seconds.at(()), stride);
+        // Calls of two kinds in turns: each kind is timed, whatever the stride.
+        let mut timed = [0u32; 2];
+        for call in 0..100_000 {
+            timed[call % 2] += u32::from(timer.start().stop().is_some());
+        }
+        timer.start().discard();
+        let share = 50_000 / stride.max(1);
+        let even = timed.iter().all(|timed| timed.abs_diff(share) <= 5);
+        assert!(even, "{stride}: {timed:?}");
+        assert_eq!(value(&registry, "calls_total"), Some(100_001.0));
+        let shown = value(&registry, "call_duration_seconds_count");
+        assert_eq!(shown, Some(f64::from(timed[0] + timed[1])));
+    }
+}

@@ -42,26 +42,27 @@ fn names_that_meet_in_open_metrics() {
     ]);
 }
 
+/// What is said of a declaration that no compiler saw: a collector's.
+fn said_of(change: impl FnOnce(&mut Descriptor)) -> String {
+    let mut descriptor = Descriptor::new("depth", MetricKind::Gauge, "How deep.");
+    change(&mut descriptor);
+    descriptor.check().expect_err("the declaration is wrong").to_string()
+}
+
 #[test]
 fn base_units() {
-    #[derive(Metrics)]
-    struct Millis {
-        /// Latency.
-        #[buckets(1.0)]
-        order_latency_ms: Histogram,
-    }
-    refused::<Millis>(expect![[
+    expect![[
         r#"metric order_latency_ms: is in ms; metrics are in base units: measure in seconds and write order_latency_seconds, or #[metric(legacy_name = "why")]"#
-    ]]);
-    #[derive(Metrics)]
-    struct Unsaid {
-        /// Latency.
-        #[metric(unit = "seconds")]
-        data_age: Gauge,
-    }
-    refused::<Unsaid>(expect![[
-        r#"metric data_age: has the unit seconds and its name does not say so; write data_age_seconds, or #[metric(legacy_name = "why")]"#
-    ]]);
+    ]]
+    .assert_eq(&said_of(|descriptor| descriptor.name = "order_latency_ms".to_owned()));
+    expect![[
+        r#"metric depth: has the unit seconds and its name does not say so; write depth_seconds, or #[metric(legacy_name = "why")]"#
+    ]]
+    .assert_eq(&said_of(|descriptor| descriptor.unit = "seconds".to_owned()));
+    expect![[
+        r#"metric depth: a histogram needs a unit; write depth_seconds (or _bytes, _ratio), or #[metric(unit = "…")]"#
+    ]]
+    .assert_eq(&said_of(|descriptor| descriptor.kind = MetricKind::Histogram));
     #[derive(Metrics)]
     struct Legacy {
         /// Latency.
@@ -73,16 +74,17 @@ fn base_units() {
 }
 
 #[test]
-fn a_histogram_without_a_unit() {
-    #[derive(Metrics)]
-    struct Bare {
-        /// Something.
-        #[buckets(1.0)]
-        batch: Histogram,
-    }
-    refused::<Bare>(expect![[
-        r#"metric batch: a histogram needs a unit; write batch_seconds (or _bytes, _ratio), or #[metric(unit = "…")]"#
-    ]]);
+fn quantiles_and_labels_of_what_no_compiler_saw() {
+    expect!["metric depth_seconds: has 0 quantiles; write #[quantiles(0.5, 0.9, 0.99)] with 1 to 16"]
+        .assert_eq(&said_of(|descriptor| {
+            *descriptor = Descriptor::new("depth_seconds", MetricKind::Summary, "How deep.");
+        }));
+    expect![[r#"metric depth: label "order_id" tells which one and not which kind; leave it out, and put it into an exemplar or a log"#]].assert_eq(
+        &said_of(|descriptor| {
+            let name = "order_id".to_owned();
+            descriptor.labels = vec![LabelDescriptor { name, values: None, budget: Some(100) }];
+        }),
+    );
 }
 
 #[test]
@@ -96,6 +98,16 @@ fn edges_from_a_constant() {
     }
     refused::<Edges>(expect!["metric wait_seconds: edges ascend; 3 comes before 2"]);
     const ENDLESS: [f64; 2] = [1.0, f64::INFINITY];
+    const MILLIS: [f64; 4] = [5.0, 100.0, 250.0, 1000.0];
+    #[derive(Metrics)]
+    struct Other {
+        /// Wait.
+        #[buckets(MILLIS)]
+        wait_seconds: Histogram,
+    }
+    refused::<Other>(expect![
+        "metric wait_seconds: the edges 5, 100, 250, 1000 look like milliseconds and the unit is seconds; divide them by 1000"
+    ]);
     #[derive(Metrics)]
     struct Infinite {
         /// Wait.
@@ -129,7 +141,7 @@ fn labels_that_cannot_be() {
     }
     let _ = Le::A;
     refused::<Reserved>(expect![[
-        r#"metric wait_seconds: label "le" is the histogram's own; choose another name"#
+        r#"metric wait_seconds: label "le" is a histogram's own; choose another name"#
     ]]);
 }
 
@@ -260,6 +272,9 @@ fn descriptors_say_what_was_declared() {
                 },
             ],
             buckets: [],
+            native: None,
+            quantiles: [],
+            expires: None,
             service: Some(
                 "execution_gateway",
             ),

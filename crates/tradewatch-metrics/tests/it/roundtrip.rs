@@ -38,6 +38,7 @@ fn read(body: &[u8], format: Format) -> (Samples, Vec<FamilyKind>) {
     let mut parser = match format {
         Format::Text004 => parse::text(body),
         Format::OpenMetrics1 => parse::openmetrics(body),
+        Format::Protobuf => panic!("protobuf has no lines"),
     };
     let (mut samples, mut kinds) = (Samples::new(), Vec::new());
     while let Some(entry) = parser.next() {

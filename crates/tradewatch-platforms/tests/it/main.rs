@@ -3,6 +3,7 @@
 
 mod broker;
 mod cache;
+mod every_metric;
 mod faults;
 mod feed;
 mod openapi;

@@ -69,6 +69,9 @@ section! {
         pub scrape_timeout: Option<PromDuration>,
         /// Upper bound between two evaluations of a rule group; 1 m where nothing says otherwise.
         pub evaluation_interval: Option<PromDuration>,
+        /// How far back rules look where their group does not say; nothing where nothing says otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub rule_query_offset: Option<PromDuration>,
         /// Labels of this monitor, added to what leaves it.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         pub external_labels: BTreeMap<LabelName, String>,
@@ -89,7 +92,7 @@ section! {
         pub label_value_length_limit: Option<u64>,
     }
     unsupported {
-        rule_query_offset, query_log_file, scrape_failure_log_file, scrape_protocols, target_limit,
+        query_log_file, scrape_failure_log_file, scrape_protocols, target_limit,
         keep_dropped_targets, metric_name_validation_scheme, metric_name_escaping_scheme,
         convert_classic_histograms_to_nhcb, always_scrape_classic_histograms, scrape_native_histograms,
         extra_scrape_metrics,

@@ -14,6 +14,8 @@ use crate::error::Error;
 use file::{Authorization, BasicAuth, PrometheusFile, RelabelConfig, ScrapeConfig, TlsConfig};
 use scalar::PromDuration;
 
+use crate::net::proxy::Proxy;
+
 /// Biggest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
@@ -89,6 +91,11 @@ impl Config {
     /// Upper bound between two evaluations of a rule group.
     pub fn evaluation_interval(&self) -> Duration {
         self.file.global.evaluation_interval.map_or(EVALUATION_INTERVAL, |d| d.0)
+    }
+
+    /// How far back rules look where their group does not say.
+    pub fn rule_query_offset(&self) -> Duration {
+        self.file.global.rule_query_offset.map_or(Duration::ZERO, |d| d.0)
     }
 
     /// The configuration as YAML with defaults filled in and secrets hidden, for `/api/v1/status/config`.
@@ -271,6 +278,8 @@ pub struct HttpClientConfig {
     pub folder: PathBuf,
     /// Whether redirects are followed.
     pub follow_redirects: bool,
+    /// The proxy, where there is one.
+    pub proxy: Option<Proxy>,
 }
 
 impl HttpClientConfig {
@@ -288,6 +297,7 @@ impl HttpClientConfig {
             tls: job.tls_config.clone(),
             folder: folder.to_owned(),
             follow_redirects: job.follow_redirects.unwrap_or(true),
+            proxy: None,
         }
     }
 }
@@ -303,6 +313,14 @@ mod tests {
             Ok(config) => format!("{}{}", config.to_yaml(), config.warnings.join("\n")),
         };
         expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn rules_look_back_as_far_as_the_file_says() {
+        let read = |text: &str| Config::parse(text, Path::new("p.yml")).expect("valid");
+        assert_eq!(read("{}").rule_query_offset(), Duration::ZERO);
+        let config = read("global: {rule_query_offset: 30s}");
+        assert_eq!((config.rule_query_offset(), config.warnings.len()), (Duration::from_secs(30), 0));
     }
 
     #[test]
@@ -343,8 +361,8 @@ mod tests {
         check(
             "global:\n  scrape_interval: 5 seconds\n",
             expect![[r#"
-            error: prometheus.yml:2:20: "5 seconds" is not a duration; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
-        "#]],
+                error: prometheus.yml:2:20: not a valid duration string: "5 seconds"; write for example 15s, 1m30s or 500ms, in `scrape_interval: 5 seconds`
+            "#]],
         );
         check(
             "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  scrape_timeout: 2s\n",

@@ -9,21 +9,11 @@ use std::time::Duration;
 use regex_automata::meta::Regex;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde::ser::{Serialize, Serializer};
+use tradewatch_alert::duration;
 
 /// A duration as Prometheus writes it: `15s`, `1h30m`, `500ms`, `0`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PromDuration(pub Duration);
-
-/// The units of a duration, biggest first, with their length in milliseconds.
-const UNITS: [(&str, u64); 7] = [
-    ("y", 365 * 24 * 3_600_000),
-    ("w", 7 * 24 * 3_600_000),
-    ("d", 24 * 3_600_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
 
 impl PromDuration {
     /// The duration in whole milliseconds.
@@ -36,53 +26,15 @@ impl FromStr for PromDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<PromDuration, String> {
-        let wrong = || format!("{text:?} is not a duration; write for example 15s, 1m30s or 500ms");
-        if text == "0" {
-            return Ok(PromDuration(Duration::ZERO));
-        }
-        let (mut rest, mut millis, mut next_unit) = (text, 0u64, 0usize);
-        if rest.is_empty() {
-            return Err(wrong());
-        }
-        while !rest.is_empty() {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-            rest = &rest[digits..];
-            let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            let unit = &rest[..letters];
-            rest = &rest[letters..];
-            let at = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(wrong)?;
-            if at < next_unit {
-                return Err(format!("{text:?}: units go from the biggest to the smallest, each once"));
-            }
-            next_unit = at + 1;
-            millis = number
-                .checked_mul(UNITS[at].1)
-                .and_then(|part| millis.checked_add(part))
-                .filter(|sum| *sum <= i64::MAX as u64 / 1_000_000)
-                .ok_or_else(|| format!("{text:?} is too long a duration"))?;
-        }
-        Ok(PromDuration(Duration::from_millis(millis)))
+        duration::parse(text)
+            .map(PromDuration)
+            .map_err(|wrong| format!("{wrong}; write for example 15s, 1m30s or 500ms"))
     }
 }
 
 impl fmt::Display for PromDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0.as_millis() as u64;
-        if rest == 0 {
-            return f.write_str("0s");
-        }
-        for (unit, length) in UNITS {
-            // Years and weeks are printed only when nothing smaller is lost, as Prometheus does.
-            if matches!(unit, "y" | "w") && !rest.is_multiple_of(length) {
-                continue;
-            }
-            if rest >= length {
-                write!(f, "{}{unit}", rest / length)?;
-                rest %= length;
-            }
-        }
-        Ok(())
+        f.write_str(&duration::format(self.0))
     }
 }
 

@@ -18,17 +18,43 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::proxy::Connector;
 use super::tls;
 use crate::config::HttpClientConfig;
 use crate::error::Error;
 
 const REDIRECTS_MAX: usize = 5;
+/// The longest wait that a peer can ask for.
+const RETRY_AFTER_SECS_MAX: f64 = 3600.0;
 const IDLE_MAX: Duration = Duration::from_secs(300);
+
+/// An address without the login in it, and that login as the value of `Authorization`.
+///
+/// `https://user:password@host/path` is how people write down the address of a service with a password.
+pub fn without_login(url: &str) -> (String, Option<String>) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (login, host) = rest[..end].rsplit_once('@')?;
+        Some((format!("{scheme}://{host}{}", &rest[end..]), login))
+    });
+    let Some((plain, login)) = parts else { return (url.to_owned(), None) };
+    // What cannot stand in an address is written as %3A and the like.
+    let mut decoded = Vec::with_capacity(login.len());
+    let mut bytes = login.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let digits = rest.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        decoded.push(escaped.unwrap_or(*first));
+        bytes = if escaped.is_some() { &rest[2..] } else { rest };
+    }
+    let packed = base64::engine::general_purpose::STANDARD.encode(decoded);
+    (plain, Some(format!("Basic {packed}")))
+}
 
 /// Speaks HTTP/1.1 to peers that share credentials and trust.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     config: HttpClientConfig,
 }
 
@@ -39,7 +65,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// `Content-Type`, empty if there was none.
     pub content_type: String,
-    /// `Retry-After` in seconds, where the peer gave a number.
+    /// `Retry-After` from now, at most an hour.
     pub retry_after: Option<Duration>,
     /// The body, unpacked.
     pub body: Bytes,
@@ -89,7 +115,7 @@ impl HttpClient {
             .pool_max_idle_per_host(2)
             .pool_timer(TokioTimer::new())
             .http1_max_headers(128)
-            .build(builder.enable_http1().wrap_connector(tcp));
+            .build(builder.enable_http1().wrap_connector(Connector::new(tcp, config.proxy.clone())));
         Ok(HttpClient { client, config })
     }
 
@@ -98,7 +124,15 @@ impl HttpClient {
     /// # Errors
     /// One line that says what failed; never a credential.
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, String> {
-        match tokio::time::timeout(ask.timeout, self.ask_untimed(&ask)).await {
+        self.ask_with(ask, &HeaderMap::new()).await
+    }
+
+    /// The same with further headers, which replace those of `ask`.
+    ///
+    /// # Errors
+    /// One line that says what failed; never a credential.
+    pub async fn ask_with(&self, ask: Ask<'_>, more: &HeaderMap) -> Result<Answer, String> {
+        match tokio::time::timeout(ask.timeout, self.ask_untimed(&ask, more)).await {
             Ok(result) => result,
             Err(_) => Err(format!(
                 "no complete answer within {} (timeout)",
@@ -107,7 +141,7 @@ impl HttpClient {
         }
     }
 
-    async fn ask_untimed(&self, ask: &Ask<'_>) -> Result<Answer, String> {
+    async fn ask_untimed(&self, ask: &Ask<'_>, more: &HeaderMap) -> Result<Answer, String> {
         let mut uri: Uri = ask.url.parse().map_err(|error| format!("{:?} is not a URL: {error}", ask.url))?;
         let home = uri.authority().cloned();
         for _ in 0..=REDIRECTS_MAX {
@@ -130,6 +164,10 @@ impl HttpClient {
                 );
             }
             // A redirect to another host gets no credentials.
+            if uri.authority() == home.as_ref() {
+                more.keys().for_each(|name| drop(headers.remove(name)));
+                headers.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
             if uri.authority() == home.as_ref()
                 && let Some(value) = self.authorization().await?
             {
@@ -137,9 +175,17 @@ impl HttpClient {
             }
             let response = self.client.request(request).await.map_err(|error| chain(&error))?;
             let (head, body) = response.into_parts();
-            if head.status.is_redirection() && self.config.follow_redirects && ask.method == Method::GET {
-                uri = redirect(&uri, &head.headers)?;
-                continue;
+            // What is posted goes on only where its body goes too.
+            let keeps =
+                matches!(head.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+            let follows = self.config.follow_redirects && (ask.method == Method::GET || keeps);
+            if head.status.is_redirection() && follows {
+                let next = redirect(&uri, &head.headers)?;
+                // No secret and no alert goes to a host that nobody configured.
+                if ask.method == Method::GET || next.authority() == home.as_ref() {
+                    uri = next;
+                    continue;
+                }
             }
             let packed = read_limited(body, ask.body_bytes_max).await?;
             let body = if head.headers.get(CONTENT_ENCODING).is_some_and(|v| v.as_bytes() == b"gzip") {
@@ -148,7 +194,7 @@ impl HttpClient {
                 packed
             };
             let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
-            let retry_after = text(RETRY_AFTER).parse().ok().map(Duration::from_secs);
+            let retry_after = retry_after(&text(RETRY_AFTER));
             return Ok(Answer { status: head.status, content_type: text(CONTENT_TYPE), retry_after, body });
         }
         Err(format!("more than {REDIRECTS_MAX} redirects"))
@@ -191,6 +237,15 @@ async fn secret_file(folder: &Path, name: &str) -> Result<String, String> {
     let text =
         tokio::fs::read_to_string(&path).await.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
+}
+
+/// Seconds or a date, as HTTP has both.
+fn retry_after(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds >= 0.0).or_else(|| {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
+        Some((at - crate::clock::now().as_millis()).max(0) as f64 / 1000.0)
+    })?;
+    Some(Duration::from_secs_f64(seconds.min(RETRY_AFTER_SECS_MAX)))
 }
 
 fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
@@ -254,5 +309,21 @@ fn chain(error: &dyn StdError) -> String {
     match text.rfind(" (os error ") {
         Some(at) => text[..at].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_an_address_becomes_a_header() {
+        let of = |url: &str| without_login(url);
+        assert_eq!(of("http://h:1/p?a=b@c"), ("http://h:1/p?a=b@c".to_owned(), None));
+        // user:pass and us:p@ss+
+        let (url, login) = of("https://user:pass@h/p");
+        assert_eq!((url.as_str(), login.as_deref()), ("https://h/p", Some("Basic dXNlcjpwYXNz")));
+        let (url, login) = of("https://us:p%40ss+@h");
+        assert_eq!((url.as_str(), login.as_deref()), ("https://h", Some("Basic dXM6cEBzcys=")));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod listen;
+pub mod proxy;
 pub mod tls;
 
 pub use client::HttpClient;

@@ -4,19 +4,28 @@
 //! went is added when the receiver has answered. After a `kill -9` what was under way is sent once more,
 //! under the same key and with the next attempt number.
 
+mod discord;
+mod email;
 mod outside;
+mod pagerduty;
+mod peer;
+mod routes;
+mod secret;
 mod send;
+mod slack;
+mod telegram;
+mod twilio;
+mod words;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::notify::{self as machine, Change, Delivery, Failure};
-use tradewatch_alert::route;
 use tradewatch_alert::{Alert, Fingerprint};
 use tradewatch_tsdb::Timestamp;
 
@@ -30,6 +39,7 @@ use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
 use send::Senders;
 
 pub use outside::Outside;
+pub use routes::{Routes, Trial, parse_routes, try_receiver};
 
 /// The ledger is written anew when it has this many lines and four times what it holds.
 const LEDGER_LINES_MIN: usize = 20_000;
@@ -44,9 +54,10 @@ pub struct Notifier {
     hub: Arc<Hub>,
     senders: Mutex<Arc<Senders>>,
     outside: Mutex<outside::Running>,
-    context: send::Context,
-    folder: PathBuf,
+    context: words::Context,
     held_back: Mutex<Option<(Instant, HeldBack)>>,
+    /// Turns of the loop that delivers.
+    turns: AtomicU64,
 }
 
 /// Names of alerts that an alert holds back.
@@ -68,7 +79,7 @@ impl Notifier {
     /// The ledger cannot be opened.
     pub fn open(
         options: &Options,
-        routes: &route::Config,
+        routes: &Routes,
         external_url: &str,
         own: Arc<Own>,
         hub: Arc<Hub>,
@@ -81,18 +92,14 @@ impl Notifier {
         let habits = machine::Options {
             external_url: external_url.to_owned(),
             seed: now.as_millis() as u64 ^ u64::from(std::process::id()) << 32,
+            retry_min: options.notify_retry_min,
+            retry_max: options.notify_retry_max,
             ..machine::Options::default()
         };
-        let mut machine = machine::Notifier::restore(Arc::new(routes.clone()), habits, changes, now);
+        let mut machine = machine::Notifier::restore(routes.config().clone(), habits, changes, now);
         let snapshot = machine.snapshot();
         ledger.rewrite(snapshot.iter())?;
         let base_lines = ledger.lines;
-        let folder = options
-            .alertmanager_file
-            .as_ref()
-            .and_then(|file| file.parent())
-            .map(PathBuf::from)
-            .unwrap_or_default();
         Ok(Arc::new(Notifier {
             state: Mutex::new(State { machine, ledger, base_lines, writable: true }),
             wake: Notify::new(),
@@ -100,13 +107,13 @@ impl Notifier {
             own,
             hub,
             senders: Mutex::default(),
-            context: send::Context {
+            context: words::Context {
                 terminal: options.terminal.clone(),
                 calendar: options.calendar.clone(),
                 mics: options.mics.clone(),
             },
-            folder,
             held_back: Mutex::default(),
+            turns: AtomicU64::new(0),
         }))
     }
 
@@ -115,14 +122,11 @@ impl Notifier {
     }
 
     /// Puts routes and outside Alertmanagers in force.
-    pub fn configure(&self, routes: route::Config, outside: Outside) {
-        for line in Senders::check(&routes, &self.folder) {
-            tracing::error!("{line}");
-        }
-        *self.senders.lock().expect("no panic while senders are locked") =
-            Arc::new(Senders::new(&routes, &self.folder));
+    pub fn configure(&self, routes: Routes, outside: Outside) {
+        let (config, senders) = routes.into_parts();
+        *self.senders.lock().expect("no panic while senders are locked") = senders;
         self.outside.lock().expect("no panic while outside is locked").replace(outside);
-        self.change(|machine, now| machine.reconfigure(Arc::new(routes), now));
+        self.change(|machine, now| machine.reconfigure(config, now));
     }
 
     /// Changes the machine, writes down what that changed, and has it looked at.
@@ -144,9 +148,32 @@ impl Notifier {
     pub fn update(&self, alerts: &[Alert]) {
         let refused = self.change(|machine, now| machine.update(now, alerts));
         if refused > 0 {
+            self.own.metrics.alerts_refused_total.inc_by(refused as u64);
             tracing::error!("{refused} alerts refused: too many are held");
         }
         self.outside.lock().expect("no panic while outside is locked").tell(alerts);
+    }
+
+    /// Whether the loop that delivers makes another turn within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let before = self.turns.load(Ordering::Acquire);
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            self.wake.notify_one();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if self.turns.load(Ordering::Acquire) != before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Warns of silences that are about to end and hide something that fires.
+    pub fn warn_of_silences(&self) {
+        if self.read(|machine, now| machine.has_ending_silences(now)) {
+            self.change(|machine, now| machine.warn_of_silences(now));
+            self.hub.tell_pages(Event::Alerts);
+        }
     }
 
     /// Delivers until `stop`, then gives what is under way a moment to end.
@@ -175,6 +202,7 @@ impl Notifier {
     ) {
         loop {
             self.drive();
+            self.turns.fetch_add(1, Ordering::AcqRel);
             let wait = self.state().machine.next_wakeup().map_or(Duration::from_secs(60), clock::until);
             tokio::select! {
                 biased;
@@ -213,7 +241,7 @@ impl Notifier {
         state.write_down();
         drop(state);
         for delivery in deliveries {
-            let names = send::names_held_back(&delivery, &held_back);
+            let names = words::names_held_back(&delivery, &held_back);
             tokio::spawn(self.clone().deliver(delivery, names));
         }
     }
@@ -227,7 +255,7 @@ impl Notifier {
             return names.clone();
         }
         let began = Instant::now();
-        let names: HeldBack = Arc::new(send::held_back(machine, now));
+        let names: HeldBack = Arc::new(words::held_back(machine, now));
         *known = Some((Instant::now() + began.elapsed() * 50, names.clone()));
         names
     }
@@ -239,9 +267,11 @@ impl Notifier {
         let receiver = ReceiverName::intern(&delivery.receiver);
         let note = |status| self.own.metrics.notifications_total.at((receiver, status)).inc();
         match result {
-            Ok(()) => {
+            Ok(_) => {
                 note(DeliveryStatus::Success);
-                if let Some(latency) = send::latency(&delivery.message, clock::now()) {
+                let due = clock::now().since(delivery.created);
+                self.own.metrics.notification_delivery_seconds.observe_duration(due);
+                if let Some(latency) = words::latency(&delivery.message, clock::now()) {
                     self.own.metrics.notification_latency_seconds.observe_duration(latency);
                 }
                 self.change(|machine, now| machine.delivered(now, delivery.id));
@@ -309,6 +339,12 @@ impl State {
 /// A failure that may pass.
 fn passing(reason: impl Into<String>) -> Failure {
     Failure { retriable: true, reason: reason.into(), retry_after: None }
+}
+
+/// An input or output error in plain words.
+fn plain_io(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// A failure for good.

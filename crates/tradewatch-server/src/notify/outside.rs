@@ -46,6 +46,7 @@ impl Outside {
                 tls: one.tls_config.clone(),
                 folder: config.folder().to_owned(),
                 follow_redirects: false,
+                proxy: None,
             })?;
             let prefix = one.path_prefix.as_deref().unwrap_or("").trim_matches('/');
             let slash = if prefix.is_empty() { "" } else { "/" };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, SeriesId, Timestamp};
+use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, Sample, SeriesId, Timestamp};
 
 use super::line::{Descriptor, Format, Line, LineError, Lines};
 use crate::config::file::RelabelConfig;
@@ -103,6 +103,28 @@ struct Pending {
     entry: u32,
     value: f64,
     ts: Option<i64>,
+}
+
+/// Reads a body that is no scrape: its samples with the labels that a scrape by `options` would give them.
+///
+/// Samples without a time of their own get `now`. Nothing ends and nothing is reported; the metadata goes into `db`.
+///
+/// # Errors
+/// A line is wrong or a limit is broken; then nothing of the body is to be kept.
+pub fn read_once(
+    db: &Db,
+    body: &[u8],
+    format: Format,
+    options: IngestOptions,
+    now: Timestamp,
+) -> Result<Vec<(Labels, Sample)>, Rejection> {
+    let mut ingest = Ingest::new(db.clone(), options);
+    ingest.read_body(body, format, &mut Scraped::default())?;
+    let samples = ingest.pending.iter().filter_map(|pending| {
+        let labels = ingest.entries[pending.entry as usize].stored.clone()?;
+        Some((labels, Sample::float(pending.ts.map_or(now, Timestamp::from_millis), pending.value)))
+    });
+    Ok(samples.collect())
 }
 
 /// The synthetic series of each scrape, in the order of [`Ingest::report`].

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tradewatch_alert::budget::Feed;
 use tradewatch_tsdb::{Labels, Metadata, Timestamp};
 
 use super::ingest::IngestOptions;
@@ -145,6 +146,21 @@ pub fn discover(config: &Config) -> Discovered {
     let mut seen = std::collections::HashSet::new();
     found.targets.retain(|spec| seen.insert((spec.url.clone(), spec.labels().clone())));
     found
+}
+
+/// What the jobs are known to scrape, for latency budgets; a job whose targets are not known yet counts by its name.
+pub fn feeds(config: &Config) -> Vec<Feed> {
+    let found = discover(config).targets;
+    let mut feeds: Vec<Feed> =
+        found.iter().map(|spec| Feed { labels: spec.labels().clone(), every: spec.interval }).collect();
+    for job in &config.file.scrape_configs {
+        if !found.iter().any(|spec| spec.pool == job.name())
+            && let Some(interval) = &job.scrape_interval
+        {
+            feeds.push(Feed { labels: Labels::from_pairs([("job", job.name())]), every: interval.value.0 });
+        }
+    }
+    feeds
 }
 
 fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, crate::Error> {

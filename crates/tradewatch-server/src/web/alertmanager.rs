@@ -8,16 +8,18 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use serde::Deserialize;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value as Json, json};
-use tradewatch_alert::notify::{AlertView, Silence};
-use tradewatch_alert::{Alert, Fingerprint, route};
-use tradewatch_tsdb::{Labels, Matcher, Timestamp};
+use tradewatch_alert::notify::{AlertView, GettableAlert, PostableAlert, Silence};
+use tradewatch_alert::{Fingerprint, route};
+use tradewatch_tsdb::{MatchOp, Matcher};
 
-use super::params::{Params, parse_time};
+use super::alerts::holds;
+use super::params::Params;
+use super::people::{actor, as_labels, hidden_by, printed};
 use super::respond::json_response;
 use super::status::labels_json;
+use crate::audit::{Action, Entry};
 use crate::clock;
 use crate::hub::Event;
 use crate::monitor::Monitor;
@@ -62,10 +64,10 @@ fn ok(json: &Json) -> Response {
 }
 
 async fn status(State(monitor): State<Arc<Monitor>>) -> Response {
-    let file = monitor.options.alertmanager_file.as_ref().map(|path| path.display().to_string());
+    let shown = monitor.notifier.read(|machine, _| machine.config().redacted.clone());
     ok(&json!({
         "cluster": {"status": "disabled", "peers": []},
-        "config": {"original": file.map(|file| format!("# {file}\n")).unwrap_or_default()},
+        "config": {"original": shown},
         "uptime": monitor.started.to_string(),
         "versionInfo": {
             "version": "0.28.0",
@@ -85,6 +87,34 @@ async fn receivers(State(monitor): State<Arc<Monitor>>) -> Response {
     ok(&Json::Array(names))
 }
 
+/// What a request for alerts asks for.
+struct Filters {
+    labels: Vec<Matcher>,
+    /// An expression over receiver names, anchored.
+    receiver: Option<Matcher>,
+    active: bool,
+    silenced: bool,
+    inhibited: bool,
+    muted: bool,
+}
+
+impl Filters {
+    fn of(params: &Params) -> Result<Filters, Refused> {
+        let expression = |text: &str| {
+            Matcher::new("receiver", MatchOp::Regex, text)
+                .map_err(|error| bad(format!("failed to parse receiver param: {error}")))
+        };
+        Ok(Filters {
+            labels: filters(params)?,
+            receiver: params.get("receiver").map(expression).transpose()?,
+            active: flag(params, "active"),
+            silenced: flag(params, "silenced"),
+            inhibited: flag(params, "inhibited"),
+            muted: flag(params, "muted"),
+        })
+    }
+}
+
 /// The matchers in `filter`, in Alertmanager's form.
 fn filters(params: &Params) -> Result<Vec<Matcher>, Refused> {
     let mut all = Vec::new();
@@ -96,75 +126,51 @@ fn filters(params: &Params) -> Result<Vec<Matcher>, Refused> {
     Ok(all)
 }
 
-fn matches(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-}
-
 /// Whether a flag of the query is on; on where it is not given.
 fn flag(params: &Params, name: &str) -> bool {
     !matches!(params.get(name), Some("false" | "0"))
 }
 
-fn alert_json(view: &AlertView<'_>, now: Timestamp) -> Json {
-    let alert = view.alert;
-    let held_back = !view.silenced_by.is_empty() || view.inhibited_by.is_some();
-    json!({
-        "annotations": alert.annotations,
-        "endsAt": alert.ends_at.to_string(),
-        "fingerprint": view.fingerprint.to_string(),
-        "receivers": view.receivers.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-        "startsAt": alert.starts_at.to_string(),
-        "status": {
-            "inhibitedBy": view.inhibited_by.map(|by| vec![by.to_string()]).unwrap_or_default(),
-            "mutedBy": view.muted_by.iter().collect::<Vec<_>>(),
-            "silencedBy": view.silenced_by,
-            "state": if held_back { "suppressed" } else { "active" },
-        },
-        "updatedAt": now.to_string(),
-        "generatorURL": alert.generator_url,
-        "labels": labels_json(&alert.labels),
-    })
-}
-
 /// Which of the firing alerts a request wants.
-fn wanted(params: &Params, filters: &[Matcher], view: &AlertView<'_>) -> bool {
+fn wanted(filters: &Filters, view: &AlertView<'_>) -> bool {
     let silenced = !view.silenced_by.is_empty();
     let inhibited = view.inhibited_by.is_some();
+    let muted = view.muted_by.is_some();
     view.firing
-        && matches(filters, &view.alert.labels)
-        && (flag(params, "silenced") || !silenced)
-        && (flag(params, "inhibited") || !inhibited)
-        && (flag(params, "active") || silenced || inhibited)
-        && params.get("receiver").is_none_or(|wanted| view.receivers.iter().any(|name| name == wanted))
+        && holds(&filters.labels, &view.alert.labels)
+        && (filters.silenced || !silenced)
+        && (filters.inhibited || !inhibited)
+        && (filters.muted || !muted)
+        && (filters.active || silenced || inhibited || muted)
+        && filters
+            .receiver
+            .as_ref()
+            .is_none_or(|wanted| view.receivers.iter().any(|name| wanted.matches(name)))
 }
 
 async fn alerts(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, Refused> {
     let params = Params::new(raw.as_deref(), None);
-    let filters = filters(&params)?;
-    let shown: Vec<Json> = monitor.notifier.read(|machine, now| {
-        machine
-            .alerts(now)
-            .iter()
-            .filter(|view| wanted(&params, &filters, view))
-            .map(|view| alert_json(view, now))
-            .collect()
+    let filters = Filters::of(&params)?;
+    let shown: Vec<GettableAlert> = monitor.notifier.read(|machine, now| {
+        let all = machine.alerts(now);
+        all.iter().filter(|view| wanted(&filters, view)).map(|view| GettableAlert::new(view, now)).collect()
     });
-    Ok(ok(&Json::Array(shown)))
+    Ok(ok(&json!(shown)))
 }
 
 async fn groups(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, Refused> {
     let params = Params::new(raw.as_deref(), None);
-    let filters = filters(&params)?;
+    let filters = Filters::of(&params)?;
     let shown: Vec<Json> = monitor.notifier.read(|machine, now| {
         let views: BTreeMap<Fingerprint, AlertView<'_>> =
             machine.alerts(now).into_iter().map(|view| (view.fingerprint, view)).collect();
         let group = |group: &tradewatch_alert::notify::GroupView<'_>| {
-            let alerts: Vec<Json> = group
+            let alerts: Vec<GettableAlert> = group
                 .alerts
                 .iter()
                 .filter_map(|fingerprint| views.get(fingerprint))
-                .filter(|view| wanted(&params, &filters, view))
-                .map(|view| alert_json(view, now))
+                .filter(|view| wanted(&filters, view))
+                .map(|view| GettableAlert::new(view, now))
                 .collect();
             (!alerts.is_empty()).then(|| {
                 json!({"labels": labels_json(group.labels), "receiver": {"name": group.receiver}, "alerts": alerts})
@@ -175,59 +181,25 @@ async fn groups(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) ->
     Ok(ok(&Json::Array(shown)))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Posted {
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    #[serde(default)]
-    starts_at: Option<String>,
-    #[serde(default)]
-    ends_at: Option<String>,
-    #[serde(default, rename = "generatorURL")]
-    generator_url: String,
-}
-
 async fn post_alerts(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<StatusCode, Refused> {
-    let posted: Vec<Posted> =
+    let posted: Vec<PostableAlert> =
         serde_json::from_slice(&body).map_err(|error| bad(format!("bad alerts: {error}")))?;
     if posted.len() > ALERTS_MAX {
         return Err(bad(format!("{} alerts in one request; at most {ALERTS_MAX} are taken", posted.len())));
     }
     let now = clock::now();
     let resolve_timeout = monitor.notifier.read(|machine, _| machine.config().resolve_timeout);
-    let mut alerts = Vec::with_capacity(posted.len());
+    // As in Alertmanager the good ones are taken although others are bad, and the answer says which are.
+    let (mut alerts, mut wrong) = (Vec::with_capacity(posted.len()), Vec::new());
     for one in posted {
-        let labels = Labels::from_pairs(one.labels.into_iter().filter(|(_, value)| !value.is_empty()));
-        if labels.is_empty() {
-            return Err(bad("an alert needs at least one label"));
+        match one.into_alert(now, resolve_timeout) {
+            Ok(alert) => alerts.push(alert),
+            Err(error) => wrong.push(error.to_string()),
         }
-        // Year 1 and no time at all mean the same.
-        let time = |text: Option<String>| match text
-            .as_deref()
-            .filter(|text| !text.is_empty() && !text.starts_with("0001-"))
-        {
-            None => Ok(None),
-            Some(text) => parse_time(text).map(Some).map_err(bad),
-        };
-        let ends_at = time(one.ends_at)?;
-        let starts_at = time(one.starts_at)?.unwrap_or_else(|| ends_at.map_or(now, |end| end.min(now)));
-        if ends_at.is_some_and(|end| end < starts_at) {
-            return Err(bad("start time must be before end time"));
-        }
-        alerts.push(Alert {
-            labels,
-            annotations: one.annotations,
-            starts_at,
-            ends_at: ends_at.unwrap_or(now + resolve_timeout),
-            generator_url: one.generator_url,
-            every: std::time::Duration::ZERO,
-        });
     }
     monitor.notifier.update(&alerts);
     monitor.hub.tell_pages(Event::Alerts);
-    Ok(StatusCode::OK)
+    if wrong.is_empty() { Ok(StatusCode::OK) } else { Err(bad(wrong.join("; "))) }
 }
 
 async fn silences(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Result<Response, Refused> {
@@ -235,11 +207,7 @@ async fn silences(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) 
     let filters = filters(&params)?;
     let all = monitor.notifier.read(|machine, now| machine.silences(now));
     // As in Alertmanager, a filter compares the matchers of a silence as if they were labels.
-    let kept = all.into_iter().filter(|silence| {
-        let labels = Labels::from_pairs(silence.matchers.iter().map(|m| (m.name.as_str(), m.value.as_str())));
-        matches(&filters, &labels)
-    });
-    let kept: Vec<Silence> = kept.collect();
+    let kept: Vec<Silence> = all.into_iter().filter(|silence| holds(&filters, &as_labels(silence))).collect();
     Ok(ok(&json!(kept)))
 }
 
@@ -250,19 +218,41 @@ async fn silence(State(monitor): State<Arc<Monitor>>, Path(id): Path<String>) ->
         .ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("silence {id:?} not found")))
 }
 
-async fn post_silence(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<Response, Refused> {
-    let silence: Silence =
+async fn post_silence(
+    State(monitor): State<Arc<Monitor>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let mut silence: Silence =
         serde_json::from_slice(&body).map_err(|error| bad(format!("bad silence: {error}")))?;
+    let actor = actor(&monitor, &headers, &silence.created_by);
+    if actor.proven {
+        // Whoever proved a name owns what they make.
+        silence.created_by.clone_from(&actor.by);
+    }
+    let hidden = hidden_by(&monitor, &silence);
+    let action = if silence.id.is_empty() { Action::SilenceCreate } else { Action::SilenceChange };
+    let (subject, comment) = (printed(&silence.matchers), silence.comment.clone());
+    let until = silence.ends_at;
     let id = monitor.notifier.change(|machine, now| machine.set_silence(silence, now))?;
-    monitor.hub.tell_pages(Event::Alerts);
+    let entry = Entry::new(clock::now().as_millis(), actor, action, format!("{subject} until {until}"));
+    monitor.note_deed(entry.text(&comment).alerts(&hidden).silence(&id));
     Ok(ok(&json!({"silenceID": id})))
 }
 
 async fn delete_silence(
     State(monitor): State<Arc<Monitor>>,
     Path(id): Path<String>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Refused> {
+    let params = Params::new(raw.as_deref(), None);
+    let actor = actor(&monitor, &headers, params.get("by").unwrap_or("unknown"));
+    let silence = monitor.notifier.read(|machine, now| machine.silence(&id, now));
+    let hidden = silence.as_ref().map(|silence| hidden_by(&monitor, silence)).unwrap_or_default();
     monitor.notifier.change(|machine, now| machine.expire_silence(&id, now))?;
-    monitor.hub.tell_pages(Event::Alerts);
+    let subject = silence.map(|silence| printed(&silence.matchers)).unwrap_or_default();
+    let entry = Entry::new(clock::now().as_millis(), actor, Action::SilenceExpire, subject);
+    monitor.note_deed(entry.alerts(&hidden).silence(&id));
     Ok(StatusCode::OK)
 }

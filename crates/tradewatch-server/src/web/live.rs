@@ -14,9 +14,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
+use tradewatch_alert::Fingerprint;
 use tradewatch_promql::{Expr, QueryResult, QueryValue, ValueType};
 use tradewatch_tsdb::{Labels, Timestamp, Value};
 
+use super::alerts::Snapshot;
 use super::json as write;
 use crate::clock;
 use crate::hub::Event;
@@ -38,8 +40,6 @@ const GATHER: Duration = Duration::from_millis(15);
 const SPACING_MIN: Duration = Duration::from_millis(100);
 /// A page that does not take a frame for this long is given up.
 const SEND_MAX: Duration = Duration::from_secs(15);
-/// Alerts of one list; in a storm nobody reads more.
-const ALERTS_MAX: usize = 1_000;
 /// Series of one frame; more make no picture.
 const SERIES_MAX: usize = 2_000;
 
@@ -92,7 +92,8 @@ struct Page {
     /// Evaluate not before this.
     earliest: Instant,
     alerts_due: bool,
-    alerts_earliest: Instant,
+    /// The list of alerts that the page has, and how each of them looked.
+    alerts: Option<(Arc<Snapshot>, HashMap<Fingerprint, u64>)>,
 }
 
 /// The page is gone or given up.
@@ -109,7 +110,7 @@ impl Page {
             dirty: None,
             earliest: now,
             alerts_due: true,
-            alerts_earliest: now,
+            alerts: None,
         }
     }
 
@@ -239,20 +240,14 @@ impl Page {
     async fn push(&mut self) -> Result<(), Gone> {
         let Some(since) = self.dirty.take() else { return Ok(()) };
         let began = Instant::now();
-        if self.alerts_due && self.alerts_earliest <= began {
-            self.alerts_due = false;
+        if self.alerts_due {
             let monitor = self.monitor.clone();
-            let listed = tokio::task::spawn_blocking(move || {
-                let mut alerts = super::alerts::list(&monitor);
-                let total = alerts.len();
-                alerts.truncate(ALERTS_MAX);
-                json!({"type": "alerts", "alerts": alerts, "total": total}).to_string()
-            });
-            if let Ok(text) = listed.await {
-                self.send(text).await?;
+            let listed = tokio::task::spawn_blocking(move || monitor.pages.get(&monitor)).await;
+            if let Ok((snapshot, current)) = listed {
+                // One that is not current yet is asked for again at the next beat.
+                self.alerts_due = !current;
+                self.send_alerts(snapshot).await?;
             }
-            // In a storm the list costs much: the page gets it less often, the worst alerts first.
-            self.alerts_earliest = Instant::now() + began.elapsed() * 10;
         }
         if self.visible && !self.subscriptions.is_empty() {
             let work: Vec<(String, Subscription)> =
@@ -283,6 +278,38 @@ impl Page {
         }
         // A page that costs much is evaluated for less often.
         self.earliest = Instant::now() + SPACING_MIN.max(began.elapsed() * 2);
+        Ok(())
+    }
+
+    /// Sends the list of alerts: the first one whole, then what changed.
+    async fn send_alerts(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Gone> {
+        let (full, before, known) = match &self.alerts {
+            None => (true, Arc::default(), HashMap::new()),
+            Some((before, _)) if Arc::ptr_eq(before, &snapshot) => return Ok(()),
+            Some((before, known)) => (false, before.clone(), known.clone()),
+        };
+        let changed: Vec<&str> = snapshot
+            .rows
+            .iter()
+            .filter(|row| known.get(&row.fingerprint) != Some(&row.print))
+            .map(|row| &*row.json)
+            .collect();
+        let now: HashMap<Fingerprint, u64> =
+            snapshot.rows.iter().map(|row| (row.fingerprint, row.print)).collect();
+        let gone: Vec<String> =
+            known.keys().filter(|one| !now.contains_key(one)).map(ToString::to_string).collect();
+        let same = before.counts == snapshot.counts && before.names == snapshot.names;
+        if full || !changed.is_empty() || !gone.is_empty() || !same {
+            let mut message = snapshot.around();
+            message["type"] = json!("alerts");
+            message["full"] = json!(full);
+            message["gone"] = json!(gone);
+            let mut text = message.to_string();
+            text.truncate(text.len() - 1);
+            text.push_str(&format!(",\"alerts\":[{}]}}", changed.join(",")));
+            self.send(text).await?;
+        }
+        self.alerts = Some((snapshot, now));
         Ok(())
     }
 

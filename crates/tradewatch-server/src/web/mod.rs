@@ -9,6 +9,7 @@ pub mod guard;
 pub mod json;
 pub mod live;
 pub mod params;
+pub mod people;
 pub mod prometheus;
 pub mod respond;
 pub mod router;

@@ -14,9 +14,12 @@ use http::{HeaderMap, Method, StatusCode};
 use tower_http::compression::CompressionLayer;
 
 use super::guard::Guard;
+use super::people::actor;
 use super::respond::ApiError;
 use super::web_config::WebConfig;
-use super::{admin, alertmanager, prometheus, status, tradewatch, ui};
+use super::{admin, alertmanager, people, prometheus, status, tradewatch, ui};
+use crate::audit::{Action, Entry};
+use crate::clock;
 use crate::monitor::Monitor;
 use crate::telemetry::{Handler, StatusClass};
 
@@ -89,7 +92,9 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .merge(prometheus::routes())
         .merge(status::routes())
         .merge(alertmanager::routes())
+        .merge(people::routes())
         .merge(tradewatch::routes())
+        .merge(crate::push::routes())
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
@@ -130,11 +135,11 @@ async fn metrics(State(monitor): State<Arc<Monitor>>, headers: HeaderMap) -> Res
     response
 }
 
-async fn reload(State(monitor): State<Arc<Monitor>>) -> Response {
+async fn reload(State(monitor): State<Arc<Monitor>>, headers: HeaderMap) -> Response {
     if !monitor.options.web.enable_lifecycle {
         return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
     }
-    match monitor.reload().await {
+    match monitor.reload(actor(&monitor, &headers, "unknown")).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response()
@@ -142,10 +147,12 @@ async fn reload(State(monitor): State<Arc<Monitor>>) -> Response {
     }
 }
 
-async fn quit(State(monitor): State<Arc<Monitor>>) -> Response {
+async fn quit(State(monitor): State<Arc<Monitor>>, headers: HeaderMap) -> Response {
     if !monitor.options.web.enable_lifecycle {
         return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
     }
+    let asks = actor(&monitor, &headers, "unknown");
+    monitor.note_deed(Entry::new(clock::now().as_millis(), asks, Action::Quit, ""));
     monitor.quit.notify_one();
     "Requesting termination... Goodbye!\n".into_response()
 }

@@ -9,10 +9,11 @@ use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 use tradewatch_alert::State as AlertState;
+use tradewatch_alert::budget::{self, Budget};
 use tradewatch_alert::rules::{ActiveAlert, Group, RuleSpec, RuleStatus};
-use tradewatch_alert::{budget, route};
 use tradewatch_tsdb::{Labels, Timestamp};
 
+use super::alerts::holds;
 use super::params::Params;
 use super::respond::{ApiError, ApiResult, Success};
 use crate::config::scalar::PromDuration;
@@ -175,33 +176,20 @@ fn seconds(duration: Duration) -> Json {
 }
 
 /// How long it takes at worst until somebody is told of what this rule sees.
-fn budget_json(
-    spec: &RuleSpec,
-    fed_every: Option<Duration>,
-    interval: Duration,
-    routes: &route::Config,
-) -> Json {
-    let labels = spec.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let labels = Labels::from_pairs(labels.chain([("alertname", spec.name.as_str())]));
-    let Some(route) = routes.matching(&labels).first().and_then(|at| routes.routes.get(*at)) else {
-        return Json::Null;
-    };
-    // A group that is fed is evaluated as the scrape commits; one that is not, at its interval.
-    let (scrape, evaluation) = match fed_every {
-        Some(every) => (every, Duration::ZERO),
-        None => (Duration::ZERO, interval),
-    };
-    let budget = budget::budget(spec, scrape, evaluation, route);
+pub fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
     let claims = budget::claims_rts6(spec);
     json!({
         "scrape": seconds(budget.scrape),
+        "records": seconds(budget.records),
         "evaluation": seconds(budget.evaluation),
         "hold": seconds(budget.hold),
         "grouping": seconds(budget.grouping),
+        "joining": seconds(budget.joining),
         "total": seconds(budget.total()),
-        "receiver": route.receiver,
+        "worst": seconds(budget.worst()),
+        "receiver": budget.receiver,
         "rts6": claims,
-        "withinLimit": !claims || budget.total() <= budget::RTS6_LIMIT,
+        "withinLimit": !claims || budget.worst() <= budget::RTS6_LIMIT,
     })
 }
 
@@ -254,12 +242,15 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
     let (names, groups, files) = (list("rule_name[]"), list("rule_group[]"), list("file[]"));
     let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
     let running = monitor.groups.lock().expect("no panic while groups are listed").clone();
-    let limit = params.get("group_limit").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    let labels = params.matchers(false)?;
+    let (limit, token) = group_page(&params)?;
+    let mut began = token.is_none();
+    let mut next_token = None;
     let mut shown = Vec::new();
-    let routes = monitor.notifier.read(|machine, _| machine.config().clone());
     for shown_group in running {
         let group = shown_group.lock();
-        if !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
+        began |= token == Some(group_token(&group).as_str());
+        if !began || !wanted(&groups, group.name()) || !wanted(&files, group.file()) {
             continue;
         }
         let rules: Vec<Json> = group
@@ -267,21 +258,65 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
             .enumerate()
             .filter(|(_, (spec, ..))| if spec.is_alerting() { alerting } else { recording })
             .filter(|(_, (spec, ..))| wanted(&names, &spec.name))
+            .filter(|(_, (spec, ..))| {
+                let own = Labels::from_pairs(&spec.labels);
+                labels.is_empty() || labels.iter().any(|set| holds(set, &own))
+            })
             .map(|(at, (spec, status, active))| {
                 let mut rule = rule_json(spec, status, group.state(at), &active, with_alerts);
-                if spec.is_alerting() {
-                    rule["latencyBudget"] =
-                        budget_json(spec, shown_group.fed_every(), group.interval(), &routes);
+                rule["missingMetrics"] = json!(monitor.inputs.missing(group.file(), group.name(), at));
+                if let Some(budget) = shown_group.budget(at) {
+                    rule["latencyBudget"] = budget_json(spec, budget);
                 }
                 rule
             })
             .collect();
-        if !rules.is_empty() {
-            shown.push(group_json(&group, rules));
+        if rules.is_empty() {
+            continue;
         }
+        if shown.len() == limit {
+            next_token = Some(group_token(&group));
+            break;
+        }
+        shown.push(group_json(&group, rules));
     }
-    shown.truncate(limit);
-    answer(&json!({"groups": shown}))
+    if let Some(token) = token.filter(|_| !began) {
+        return Err(ApiError::bad_data(format!(
+            "invalid group_next_token '{token}'. were rule groups changed?"
+        )));
+    }
+    let mut data = json!({"groups": shown});
+    if let Some(token) = next_token {
+        data["groupNextToken"] = Json::from(token);
+    }
+    answer(&data)
+}
+
+/// `group_limit` and `group_next_token`: at most so many groups, from that one on.
+fn group_page(params: &Params) -> Result<(usize, Option<&str>), ApiError> {
+    let token = params.get("group_next_token");
+    let limit = match params.get("group_limit") {
+        None if token.is_some() => {
+            return Err(ApiError::bad_data(
+                "group_limit needs to be present in order to paginate over the groups",
+            ));
+        }
+        None => usize::MAX,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if limit > 0 => limit,
+            _ => {
+                return Err(ApiError::bad_data(format!(
+                    "group_limit needs to be greater than 0, not {text:?}"
+                )));
+            }
+        },
+    };
+    Ok((limit, token))
+}
+
+/// Names a group in pages of groups.
+fn group_token(group: &Group) -> String {
+    format!("{:016x}", Labels::from_pairs([("file", group.file()), ("group", group.name())]).fingerprint())
 }
 
 fn group_json(group: &Group, rules: Vec<Json>) -> Json {

@@ -6,19 +6,18 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use tradewatch_alert::Fingerprint;
 use tradewatch_calendar::Phase;
 
 use super::params::Params;
+use super::people::actor;
 use super::respond::{ApiError, json_response};
 use crate::annotations::Annotation;
+use crate::audit::{Action, Entry};
 use crate::clock;
-use crate::hub::Event;
 use crate::monitor::Monitor;
 
 /// Sessions that one request gets.
@@ -33,8 +32,6 @@ pub fn routes() -> Router<Arc<Monitor>> {
         .route("/api/tradewatch/v1/dashboards", get(dashboards))
         .route("/api/tradewatch/v1/dashboards/{uid}", get(dashboard))
         .route("/api/tradewatch/v1/live", any(super::live::open))
-        .route("/api/tradewatch/v1/alerts", get(alerts))
-        .route("/api/tradewatch/v1/alerts/{fingerprint}/ack", post(acknowledge).delete(unacknowledge))
         .route("/api/tradewatch/v1/notifications", get(notifications))
         .route("/api/tradewatch/v1/sessions", get(sessions))
         .route("/api/tradewatch/v1/runbooks/{name}", get(runbook))
@@ -56,23 +53,6 @@ async fn dashboard(
     Ok(json_response(StatusCode::OK, monitor.dashboards.get(&uid)?.to_string()))
 }
 
-async fn alerts(State(monitor): State<Arc<Monitor>>) -> Response {
-    ok(&Json::Array(super::alerts::list(&monitor)))
-}
-
-#[derive(Deserialize)]
-struct Acknowledgement {
-    #[serde(default)]
-    by: String,
-    #[serde(default)]
-    comment: String,
-}
-
-fn fingerprint(text: &str) -> Result<Fingerprint, ApiError> {
-    Fingerprint::parse(text)
-        .ok_or_else(|| ApiError::bad_data(format!("{text:?} is not a fingerprint: 16 hexadecimal digits")))
-}
-
 impl From<tradewatch_alert::Error> for ApiError {
     fn from(error: tradewatch_alert::Error) -> ApiError {
         if error.is_not_found() {
@@ -81,37 +61,6 @@ impl From<tradewatch_alert::Error> for ApiError {
             ApiError::bad_data(error.to_string())
         }
     }
-}
-
-async fn acknowledge(
-    State(monitor): State<Arc<Monitor>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let id = fingerprint(&id)?;
-    let said: Acknowledgement = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad_data(format!("bad acknowledgement: {error}")))?;
-    // Whoever proved a name is known by it; without users one's word is taken.
-    let by = monitor.web.login(&headers).unwrap_or(said.by);
-    if by.trim().is_empty() {
-        return Err(ApiError::bad_data("an acknowledgement needs the name of who gives it, in \"by\""));
-    }
-    monitor.notifier.change(|machine, now| machine.acknowledge(id, by.trim(), &said.comment, now))?;
-    monitor.hub.tell_pages(Event::Alerts);
-    Ok(ok(
-        &json!({"acknowledged": {"by": by.trim(), "at": clock::now().as_millis(), "comment": said.comment}}),
-    ))
-}
-
-async fn unacknowledge(
-    State(monitor): State<Arc<Monitor>>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    let id = fingerprint(&id)?;
-    monitor.notifier.change(|machine, _| machine.unacknowledge(id))?;
-    monitor.hub.tell_pages(Event::Alerts);
-    Ok(ok(&json!({"acknowledged": null})))
 }
 
 /// The ledger: what waits, and what is settled, the newest first.
@@ -223,9 +172,16 @@ async fn annotations(
     Ok(ok(&json!(monitor.annotations.find(from, to, &tags, limit))))
 }
 
-async fn annotate(State(monitor): State<Arc<Monitor>>, body: Bytes) -> Result<Response, ApiError> {
+async fn annotate(
+    State(monitor): State<Arc<Monitor>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let annotation: Annotation = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_data(format!("bad annotation: {error}")))?;
-    let id = monitor.annotations.add(annotation, clock::now().as_millis())?;
+    let now = clock::now().as_millis();
+    let entry = Entry::new(now, actor(&monitor, &headers, "unknown"), Action::Annotate, &annotation.text);
+    let id = monitor.annotations.add(annotation, now)?;
+    monitor.note_deed(entry);
     Ok(ok(&json!({"id": id, "message": "Annotation added"})))
 }

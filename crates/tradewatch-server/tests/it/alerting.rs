@@ -208,6 +208,32 @@ async fn an_outside_alertmanager_is_told_as_prometheus_tells_it() {
 }
 
 #[tokio::test]
+async fn external_labels_are_there_for_routes_and_absent_from_the_rules_api() {
+    let webhook = Webhook::start().await;
+    let folder = Folder::new();
+    folder.write("rules.yml", RULES);
+    let yml = job("127.0.0.1:1".parse().expect("an address"), "")
+        .replace("global: {", "global: {external_labels: {site: lab, severity: none}, ");
+    let mut options = options(&folder, &yml);
+    let routes = format!(
+        "route: {{receiver: nobody, routes: [{{matchers: ['site=lab'], receiver: desk, group_wait: 0s}}]}}\nreceivers:\n- name: nobody\n- name: desk\n  webhook_configs: [{{url: 'http://{}/hook'}}]\n",
+        webhook.peer.addr
+    );
+    options.alertmanager_file = Some(folder.write("alertmanager.yml", &routes));
+    let server = start(options).await;
+    let told = until_told(&webhook, "firing").await;
+    let labels = &told.body["alerts"][0]["labels"];
+    assert_eq!((&labels["site"], &labels["severity"]), (&json!("lab"), &json!("critical")));
+    let alerts = get_json(&server, "/api/v1/alerts").await;
+    assert_eq!(alerts["data"]["alerts"][0]["labels"]["site"], Json::Null);
+    // The pages show it once.
+    let list = get_json(&server, "/api/tradewatch/v1/alerts").await;
+    let lost = list.as_array().map(|all| all.iter().filter(|a| a["name"] == "GatewayLost").count());
+    assert_eq!(lost, Some(1), "{list}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn people_acknowledge_and_silence() {
     let webhook = Webhook::start().await;
     let folder = Folder::new();

@@ -131,3 +131,71 @@ async fn errors_have_prometheus_form_and_status() {
     }
     server.shutdown().await;
 }
+
+/// The parameters by which Grafana's alert list asks for rules.
+#[tokio::test]
+async fn rules_are_filtered_and_given_in_pages() {
+    let folder = Folder::new();
+    for file in ["a", "b"] {
+        folder.write(
+            &format!("rules-{file}.yml"),
+            "groups:\n- name: one\n  rules:\n  - alert: X\n    expr: vector(1)\n    labels: {severity: critical}\n  - record: r:one\n    expr: vector(1)\n- name: two\n  rules:\n  - alert: Y\n    expr: vector(1)\n    labels: {severity: low}\n",
+        );
+    }
+    let server = start(options(&folder, "rule_files: ['rules*.yml']\n")).await;
+    let file = |name: &str| encoded(&folder.path().join(name).display().to_string());
+    let rules = async |query: &str| -> String {
+        let answer = get_json(&server, &format!("/api/v1/rules?{query}")).await;
+        let Some(groups) = answer["data"]["groups"].as_array() else { return answer["error"].to_string() };
+        let shown: Vec<String> = groups
+            .iter()
+            .map(|group| {
+                let file = group["file"].as_str().expect("text").rsplit('/').next().expect("a name");
+                let names: Vec<&str> = group["rules"]
+                    .as_array()
+                    .expect("a list")
+                    .iter()
+                    .map(|rule| rule["name"].as_str().expect("text"))
+                    .collect();
+                format!("{}:{}[{}]", &file[6..7], group["name"].as_str().expect("text"), names.join(" "))
+            })
+            .collect();
+        shown.join(" ")
+    };
+    let all = "a:one[X r:one] a:two[Y] b:one[X r:one] b:two[Y]";
+    for (query, expected) in [
+        (String::new(), all),
+        ("type=alert".into(), "a:one[X] a:two[Y] b:one[X] b:two[Y]"),
+        ("type=record".into(), "a:one[r:one] b:one[r:one]"),
+        ("rule_name[]=X&rule_name[]=Y&rule_group[]=two".into(), "a:two[Y] b:two[Y]"),
+        (format!("file[]={}", file("rules-b.yml")), "b:one[X r:one] b:two[Y]"),
+        (format!("match[]={}", encoded("{severity=~\"crit.*\"}")), "a:one[X] b:one[X]"),
+        ("group_limit=2".into(), "a:one[X r:one] a:two[Y]"),
+        ("group_limit=9".into(), all),
+        ("group_limit=0".into(), "\"group_limit needs to be greater than 0, not \\\"0\\\"\""),
+        (
+            "group_next_token=x".into(),
+            "\"group_limit needs to be present in order to paginate over the groups\"",
+        ),
+        (
+            "group_limit=1&group_next_token=x".into(),
+            "\"invalid group_next_token 'x'. were rule groups changed?\"",
+        ),
+    ] {
+        assert_eq!(rules(&query).await, expected, "{query}");
+    }
+    // Page by page all come, each once.
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let page =
+            get_json(&server, &format!("/api/v1/rules?group_limit=1&exclude_alerts=true{token}")).await;
+        let groups = page["data"]["groups"].as_array().expect("a list").clone();
+        assert!(groups.iter().all(|group| group["rules"][0]["alerts"] == serde_json::json!([])), "{page}");
+        seen.extend(groups.iter().map(|group| format!("{}{}", group["file"], group["name"])));
+        let Some(next) = page["data"]["groupNextToken"].as_str() else { break };
+        token = format!("&group_next_token={next}");
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+    server.shutdown().await;
+}

@@ -150,3 +150,81 @@ async fn a_foreign_page_opens_no_socket() {
     assert!(tokio_tungstenite::connect_async(request).await.is_err());
     server.shutdown().await;
 }
+
+/// 10,000 alerts at once: the critical one is told at once, pages get a bounded list, then only what changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_alerts_reach_a_page_bounded_and_then_as_changes() {
+    const STORM: usize = 10_000;
+    let (folder, webhook) = (Folder::new(), Webhook::start().await);
+    let mut options = options(&folder, "");
+    let routes = format!(
+        "route: {{receiver: desk, group_by: [alertname, desk], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\nreceivers: [{{name: desk, webhook_configs: [{{url: 'http://{}/hook'}}]}}]\n",
+        webhook.peer.addr
+    );
+    options.alertmanager_file = Some(folder.write("alertmanager.yml", &routes));
+    let server = start(options).await;
+    let mut socket = open(&server).await;
+    let is_alerts = |m: &Json| m["type"] == "alerts";
+    let first = hear(&mut socket, is_alerts).await;
+    assert_eq!((&first["full"], &first["total"]), (&json!(true), &json!(0)));
+    let storm: Vec<Json> = (0..STORM)
+        .map(|i| {
+            json!({"labels": {"alertname": "Slow", "severity": "warning", "desk": format!("d{}", i % 100), "n": i.to_string()}, "annotations": {"summary": "an order takes long"}})
+        })
+        .collect();
+    let began = Instant::now();
+    assert_eq!(post_json(&server, "/api/v2/alerts", &Json::Array(storm)).await.status, http::StatusCode::OK);
+    let critical = json!([{"labels": {"alertname": "KillSwitch", "severity": "critical"}}]);
+    let posted = Instant::now();
+    assert_eq!(post_json(&server, "/api/v2/alerts", &critical).await.status, http::StatusCode::OK);
+    let told = eventually(|| async {
+        let told = webhook.told();
+        let found = told.iter().any(|told| told.body["commonLabels"]["alertname"] == "KillSwitch");
+        if found { Ok(posted.elapsed()) } else { Err(format!("{} told", told.len())) }
+    })
+    .await;
+    // The page: at most a thousand alerts, all of them counted, the worst first.
+    let page = hear(&mut socket, |m| is_alerts(m) && m["counts"]["firing"] == json!(STORM + 1)).await;
+    let shown = began.elapsed();
+    let size = page.to_string().len();
+    assert!(page["alerts"].as_array().is_some_and(|all| all.len() <= 1_000));
+    assert_eq!(page["names"][0]["name"], "KillSwitch");
+    assert_eq!((&page["names"][1]["name"], &page["names"][1]["firing"]), (&json!("Slow"), &json!(STORM)));
+    // Everything is delivered in the end, a hundred groups and not ten thousand messages.
+    let groups = eventually(|| async {
+        let told = webhook.told();
+        let alerts: usize = told.iter().filter_map(|told| told.body["alerts"].as_array()).map(Vec::len).sum();
+        if alerts >= STORM { Ok(told.len()) } else { Err(format!("{alerts} alerts told")) }
+    })
+    .await;
+    let delivered = began.elapsed();
+    // All is told and the page knows: one more alert is one change, not a thousand.
+    let quiet = || async {
+        let ledger = get_json(&server, "/api/tradewatch/v1/notifications").await;
+        if ledger["queued"].as_array().is_some_and(Vec::is_empty) { Ok(()) } else { Err(ledger.to_string()) }
+    };
+    eventually(quiet).await;
+    let mut page = open(&server).await;
+    hear(&mut page, |m| is_alerts(m) && m["full"] == json!(true)).await;
+    let again = json!([{"labels": {"alertname": "BrokerGone", "severity": "critical"}}]);
+    assert_eq!(post_json(&server, "/api/v2/alerts", &again).await.status, http::StatusCode::OK);
+    let delta = hear(&mut page, |m| is_alerts(m) && m["counts"]["firing"] == json!(STORM + 2)).await;
+    assert_eq!(delta["full"], json!(false));
+    assert!(delta["alerts"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "BrokerGone")));
+    let changed = delta["alerts"].as_array().map_or(0, Vec::len);
+    // Whoever wants to see them all asks for them page by page.
+    let asked = Instant::now();
+    let deep =
+        get_json(&server, "/api/tradewatch/v1/alerts?filter=alertname%3DSlow&offset=9990&limit=50").await;
+    assert_eq!(deep.as_array().map(Vec::len), Some(10));
+    let asked = asked.elapsed();
+    println!(
+        "{STORM} alerts: the critical one told after {told:?}, on the page after {shown:?} in {} KiB, one more is {changed} changed; all delivered after {delivered:?} in {groups} messages; one page of the list takes {asked:?}",
+        size >> 10
+    );
+    assert!(told < Duration::from_secs(5), "{told:?}");
+    assert!(size < 2 << 20, "{size} bytes");
+    assert!(changed <= 200, "{changed} alerts for one");
+    assert!(groups <= 300, "{groups} messages");
+    server.shutdown().await;
+}

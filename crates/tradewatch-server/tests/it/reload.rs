@@ -174,3 +174,30 @@ async fn samples_are_deleted_and_snapshots_taken_once_that_is_allowed() {
     assert_eq!(query(&server, "a").await.len(), 1);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_claim_to_be_in_time_that_cannot_hold_is_an_error() {
+    let folder = Folder::new();
+    let rule = |hold: &str| {
+        let expr = "up{job='gw'} == 0";
+        let text = format!(
+            "groups:\n- name: g\n  rules:\n  - alert: Late\n    expr: \"{expr}\"\n    for: {hold}\n    labels: {{rts6: 'true'}}\n"
+        );
+        folder.write("rules.yml", &text)
+    };
+    let path = rule("1m");
+    let expected = format!("{}:4:1: rule \"Late\" is labelled rts6 and may take 1m1s100ms", path.display());
+    let server = start(options(&folder, &job("127.0.0.1:1".parse().expect("an address"), ""))).await;
+    // It is in force all the same, and the pages say what is wrong with it.
+    let status = get_json(&server, "/api/v1/status/config").await;
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains(&expected.replace('"', "\\\"")), "{warnings}");
+    let rules = get_json(&server, "/api/v1/rules").await;
+    let budget = &rules["data"]["groups"][0]["rules"][0]["latencyBudget"];
+    assert_eq!((&budget["withinLimit"], &budget["worst"]), (&false.into(), &61.1.into()), "{budget}");
+    let refused = server.reload().await.expect_err("refused").to_string();
+    assert!(refused.starts_with(&expected), "{refused}");
+    rule("2s");
+    server.reload().await.expect("in time now");
+    server.shutdown().await;
+}

@@ -129,10 +129,11 @@ async fn child() {
     std::future::pending::<()>().await;
 }
 
-struct Child(std::process::Child);
+/// The monitor as a process of its own.
+pub struct Child(std::process::Child);
 
 impl Child {
-    fn start(folder: &Folder) -> Child {
+    pub fn start(folder: &Folder) -> Child {
         let _ = std::fs::remove_file(folder.path().join("addr"));
         let exe = std::env::current_exe().expect("this test");
         let mut command = std::process::Command::new(exe);

@@ -2,11 +2,14 @@
 //! thread on virtual time.
 #![allow(clippy::disallowed_methods)] // These tests wait for processes; every wait has a deadline.
 
+mod check;
 mod demo;
 mod differential;
 mod pipeline;
 mod platforms;
 mod recording;
+mod restore;
+mod routing;
 mod serve;
 mod store;
 mod support;

@@ -218,4 +218,16 @@ impl Webhook {
         };
         received.iter().find(|(at, body)| *at >= since && carries(body)).map(|(at, _)| *at)
     }
+
+    /// Every alert of every notification with its status, sorted.
+    pub fn told(&self) -> Vec<String> {
+        let received = self.received.lock().unwrap();
+        let alerts = received.iter().flat_map(|(_, body)| body["alerts"].as_array().into_iter().flatten());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut told: Vec<String> = alerts
+            .map(|one| format!("{} {}", text(&one["labels"]["alertname"]), text(&one["status"])))
+            .collect();
+        told.sort();
+        told
+    }
 }
