@@ -64,7 +64,8 @@ impl Interpreter<'_> {
         let base = Abs {
             families,
             words,
-            labels: left.labels.clone(),
+            // A scalar such as time() has no labels; the result has those of the other side.
+            labels: if binary.lhs.value_type() == ValueType::Scalar { right } else { left }.labels.clone(),
             aggregated: left.aggregated || right.aggregated,
             tainted: left.tainted || right.tainted,
             window_ms: left.window_ms,

@@ -401,6 +401,7 @@ fn tw012_and_tw013_what_meets() {
     spares(
         "TW013",
         &[
+            "time() - matching_engine_depth_lots > 3 * matching_engine_depth_lots + 10",
             "sum(rate(matching_engine_busts_total[5m])) / sum(rate(matching_engine_trades_total[5m])) > 0.1",
             "up{job=\"clearing\"} == 0 and on (zone) matching_engine_ready == 1",
             "sum by (instance) (rate(matching_engine_trades_total[5m])) > 100 and on (instance) matching_engine_ready == 1",
