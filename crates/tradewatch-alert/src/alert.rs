@@ -59,6 +59,9 @@ pub struct Alert {
     pub ends_at: Timestamp,
     /// Where its expression can be looked at.
     pub generator_url: String,
+    /// What its expression gave last, where a rule of ours made it: `0.314`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// The interval of the rule that made it; zero for an alert from outside.
     ///
     /// An alert that an inhibition held back is released only when its rule had the chance to

@@ -142,6 +142,9 @@ fn footer(message: &Message, first: &MessageAlert, context: &Context) -> String 
             None => parts.push(format!("Since {}", context.clock(since))),
         }
     }
+    if let Some(value) = first.value.as_ref().filter(|_| first.is_firing()) {
+        parts.push(format!("value {value}"));
+    }
     if let Some(took) = context.detected_in {
         parts.push(format!("detected in {:.1} s", took.as_secs_f64()));
     }
@@ -202,6 +205,7 @@ mod tests {
             },
             generator_url: String::new(),
             fingerprint: "050fbeb6f7db488a".to_owned(),
+            value: None,
         }
     }
 
@@ -243,6 +247,7 @@ mod tests {
             ],
             "firing",
         );
+        let lost = MessageAlert { value: Some("0.3142".to_owned()), ..lost };
         let context = Context {
             width: 112,
             detected_in: Some(Duration::from_millis(600)),
@@ -253,7 +258,7 @@ mod tests {
             CRITICAL  ExecutionGatewayLost — trading disabled                         14:03:07 New York, session open (XNYS)
             execution-gateway (127.0.0.1:8002) does not answer. 3 open orders.
             First: is the process alive? → http://m:9090/runbooks/ExecutionGatewayLost   See it → http://m:9090/dashboards/health   Acknowledge or silence → http://m:9090/alerts?alert=050fbeb6f7db488a
-            Since 14:03:06 · detected in 0.6 s · NoOrdersSubmitted held back"#]].assert_eq(&phone(&message(vec![lost]), &context));
+            Since 14:03:06 · value 0.3142 · detected in 0.6 s · NoOrdersSubmitted held back"#]].assert_eq(&phone(&message(vec![lost]), &context));
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl PostableAlert {
             starts_at,
             ends_at: ends_at.unwrap_or(now + resolve_timeout),
             generator_url: self.generator_url,
+            value: None,
             every: Duration::ZERO,
         })
     }

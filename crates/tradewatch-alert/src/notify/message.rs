@@ -56,6 +56,10 @@ pub struct MessageAlert {
     pub generator_url: String,
     /// 16 hexadecimal digits.
     pub fingerprint: String,
+    /// What the rule's expression gave last. For our own texts: it is no part of the webhook's message, and a message
+    /// that outlived a restart has lost it.
+    #[serde(skip)]
+    pub value: Option<String>,
 }
 
 impl MessageAlert {
@@ -69,6 +73,7 @@ impl MessageAlert {
             ends_at: if resolved { alert.ends_at.to_string() } else { NO_END.to_owned() },
             generator_url: alert.generator_url.clone(),
             fingerprint: alert.fingerprint().to_string(),
+            value: alert.value.clone(),
         }
     }
 

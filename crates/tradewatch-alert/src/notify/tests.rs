@@ -131,6 +131,7 @@ impl Script {
                         starts_at: time,
                         ends_at: if command == "fire" { time + Duration::from_secs(86_400) } else { time },
                         generator_url: String::new(),
+                        value: None,
                         every: self.every,
                     })
                     .collect();
@@ -550,6 +551,7 @@ fn an_alert_that_nobody_sends_again_ends() {
         starts_at: START,
         ends_at: at("4m"),
         generator_url: String::new(),
+        value: None,
         every: Duration::ZERO,
     };
     run.notifier.update(START, std::slice::from_ref(&alert));
@@ -573,6 +575,7 @@ fn a_storm_goes_out_worst_first_and_folds() {
             starts_at: START,
             ends_at: at("1h"),
             generator_url: String::new(),
+            value: None,
             every: Duration::ZERO,
         })
         .collect();
@@ -722,6 +725,7 @@ fn a_storm_under_a_rate_limit_is_a_few_messages_and_the_grave_one_is_first() {
         starts_at: START,
         ends_at: at("1h"),
         generator_url: String::new(),
+        value: None,
         every: Duration::ZERO,
     };
     let mut alerts: Vec<Alert> = (0..10_000).map(|i| alert(i, "warning")).collect();
@@ -756,6 +760,7 @@ fn a_list_of_ungrouped_alerts_visits_each_alert_and_each_group_once() {
         starts_at: START,
         ends_at: at("1h"),
         generator_url: String::new(),
+        value: None,
         every: Duration::ZERO,
     };
     let alerts: Vec<Alert> = (0..500).map(alert).collect();
@@ -785,6 +790,7 @@ fn ten_thousand_groups_do_not_hold_up_the_grave_one() {
         starts_at: START,
         ends_at: at("1h"),
         generator_url: String::new(),
+        value: None,
         every: Duration::ZERO,
     };
     let mut alerts: Vec<Alert> = (0..9_999).map(|i| alert("Minor", "warning", i)).collect();
@@ -806,6 +812,7 @@ fn what_is_critical_finds_room_in_any_storm() {
         starts_at: START,
         ends_at: at("1h"),
         generator_url: String::new(),
+        value: None,
         every: Duration::ZERO,
     };
     let storm: Vec<Alert> = (0..1_500).map(|i| alert("Minor", "warning", i)).collect();
@@ -901,6 +908,7 @@ fn the_message_is_alertmanagers() {
         starts_at: START,
         ends_at: at("1h"),
         generator_url: "http://m/graph".to_owned(),
+        value: None,
         every: Duration::ZERO,
     };
     notifier.update(START, std::slice::from_ref(&alert));
@@ -995,6 +1003,7 @@ proptest! {
             starts_at: since,
             ends_at: end,
             generator_url: String::new(),
+            value: None,
             every: Duration::ZERO,
         };
         let mut all = events;

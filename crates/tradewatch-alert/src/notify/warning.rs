@@ -107,6 +107,7 @@ impl Notifier {
             starts_at: silence.warns_at().max(hidden.iter().map(|alert| alert.starts_at).min()?),
             ends_at: silence.ends_at,
             generator_url: String::new(),
+            value: None,
             every: Duration::ZERO,
         })
     }
@@ -144,6 +145,7 @@ mod tests {
             starts_at: START,
             ends_at: until,
             generator_url: String::new(),
+            value: None,
             every: Duration::ZERO,
         }
     }

@@ -82,9 +82,23 @@ impl ActiveAlert {
             starts_at: self.fired_at.unwrap_or(self.active_at),
             ends_at: self.resolved_at.unwrap_or(valid),
             generator_url: generator_url.to_owned(),
+            value: short_value(&self.value),
             every: interval,
         }
     }
+}
+
+/// A value as people read it, with four digits that count; a histogram is not read on a phone.
+fn short_value(value: &Value) -> Option<String> {
+    let Value::Float(value) = value else { return None };
+    let digits = 3 - value.abs().log10().floor().clamp(-300.0, 300.0) as i32;
+    let scale = 10f64.powi(digits);
+    let rounded = if value.is_finite() && *value != 0.0 && digits > 0 {
+        (value * scale).round() / scale
+    } else {
+        *value
+    };
+    Some(format_float(rounded))
 }
 
 /// A value as the API shows it: `1e+06` for floats, the text of a histogram.
@@ -440,4 +454,23 @@ fn expand(
         .map(|(name, written)| (name.clone(), text(name, written, &templates.annotations)))
         .collect();
     (labels, annotations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_short_and_whole_numbers_whole() {
+        let shown = |value: f64| short_value(&Value::Float(value)).expect("a number");
+        let cases =
+            [(0.0, "0"), (1.0, "1"), (0.314159, "0.3142"), (-12.34567, "-12.35"), (1234567.8, "1234567.8")];
+        for (value, text) in cases {
+            assert_eq!(shown(value), text);
+        }
+        assert_eq!(
+            (shown(1.5e-7), shown(f64::NAN), shown(f64::INFINITY)),
+            ("0.00000015".into(), "NaN".into(), "+Inf".into())
+        );
+    }
 }

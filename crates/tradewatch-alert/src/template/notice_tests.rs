@@ -17,6 +17,7 @@ fn one(name: &str, symbol: &str, status: &str) -> MessageAlert {
         ends_at: "0001-01-01T00:00:00Z".to_owned(),
         generator_url: "http://m/graph".to_owned(),
         fingerprint: "050fbeb6f7db488a".to_owned(),
+        value: None,
     }
 }
 

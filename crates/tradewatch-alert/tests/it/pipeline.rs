@@ -130,7 +130,7 @@ fn a_service_dies_and_comes_back() {
         CRITICAL  GatewayLost — trading disabled                                                00:00:20 UTC
         gateway (127.0.0.1:8002) does not answer.
         Runbook → http://m/runbooks/GatewayLost   See it → http://m/dashboards/health
-        Since 00:00:20
+        Since 00:00:20 · value 0
 
         RESOLVED  GatewayLost — trading disabled                                                00:02:00 UTC
         gateway (127.0.0.1:8002) does not answer.

@@ -229,6 +229,7 @@ fn test_message(
         ends_at,
         generator_url: String::new(),
         fingerprint: "0000000000000000".to_owned(),
+        value: None,
     };
     Message {
         receiver: receiver.to_owned(),
