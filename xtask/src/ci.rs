@@ -74,7 +74,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("clippy", |run| {
         cargo(run, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
     });
-    run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet"]));
+    run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"]));
     run.stage("budget", |run| crate::budget::run(run, false));
     run.stage("loom", |run| {
         let args = ["test", "--quiet", "--locked", "--profile", "loom", "-p", "tradewatch-loom"];

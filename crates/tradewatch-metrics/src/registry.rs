@@ -213,6 +213,14 @@ impl Registry {
         self.inner.series_max.store(max, Ordering::Relaxed);
     }
 
+    /// Raises the budget by `more` series: for families whose labels depend on each other, as a status and the kind of
+    /// the error do, so that the product of their label sets says nothing about how many there will be.
+    pub fn allow_series(&self, more: u64) {
+        let raise = |max: u64| Some(max.saturating_add(more));
+        // Never refused: `raise` always has an answer.
+        let _ = self.inner.series_max.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
+    }
+
     /// The catalogue as text, for the start of a program: each family with its labels and the most series it can
     /// have, the largest first, then the total and the budget.
     pub fn overview(&self) -> String {

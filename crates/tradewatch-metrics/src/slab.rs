@@ -82,15 +82,25 @@ fn lease() -> &'static Slab {
         return slab;
     }
     let (own_max, shared_max) = shares();
-    let is_shared = |slab: &&Slab| slab.is_shared();
-    // The retired slab and the orphans' are not leased.
-    let shared = || slabs().skip(2).filter(is_shared);
-    if slabs().skip(2).count() - shared().count() < own_max {
+    // Counted before they are made, so that threads that begin at once do not make more than there may be.
+    static OWN: AtomicUsize = AtomicUsize::new(0);
+    static SHARED_MADE: AtomicUsize = AtomicUsize::new(0);
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    if below(&OWN, own_max) {
         return append(Slab::in_use());
     }
-    static TURN: AtomicUsize = AtomicUsize::new(0);
+    if below(&SHARED_MADE, shared_max) {
+        return append(Slab::new(SHARED));
+    }
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % shared_max;
-    shared().nth(turn).unwrap_or_else(|| append(Slab::new(SHARED)))
+    // The retired slab and the orphans' are not leased. One that is counted may not be in the list yet.
+    slabs().skip(2).filter(|slab| slab.is_shared()).nth(turn).unwrap_or(&ORPHANS)
+}
+
+/// Counts one more, unless there are `max` already.
+fn below(count: &AtomicUsize, max: usize) -> bool {
+    let more = |count: usize| (count < max).then_some(count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 fn append(slab: Slab) -> &'static Slab {

@@ -37,7 +37,14 @@ impl Server {
 
     /// Stops it in its tracks: connections stay and nothing answers.
     pub fn pause(&self) {
-        kill_process_group(Pid::from_child(&self.child), Signal::STOP).expect("a child of ours");
+        let group = Pid::from_child(&self.child);
+        kill_process_group(group, Signal::STOP).expect("a child of ours");
+        // A thread that is running stops when it next meets the kernel.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while runs(group) {
+            assert!(Instant::now() < deadline, "the server does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Lets it go on.
@@ -173,5 +180,21 @@ pub fn rabbitmq() -> Server {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         stream.write_all(b"AMQP\0\0\x09\x01").is_ok() && stream.read_exact(&mut [0]).is_ok()
+    })
+}
+
+/// Whether any thread of a process group still runs.
+fn runs(group: Pid) -> bool {
+    let group = group.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes.filter(|process| process.file_name().to_string_lossy().parse::<u32>().is_ok()).any(|process| {
+        let threads = std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten();
+        threads.into_iter().any(|thread| {
+            // `pid (name) state parent group …`; the name may hold anything.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let state = fields.next().unwrap_or("Z").to_owned();
+            fields.nth(1) == Some(group.as_str()) && !["T", "Z", "X"].contains(&state.as_str())
+        })
     })
 }

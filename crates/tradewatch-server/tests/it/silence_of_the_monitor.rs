@@ -66,8 +66,13 @@ async fn a_monitor_that_ends_is_missed_and_its_return_is_told() {
         if known[0]["lastBeat"].is_string() { Ok(()) } else { Err(known.to_string()) }
     })
     .await;
-    let metrics = String::from_utf8_lossy(&get(&server, "/metrics").await.body).into_owned();
-    assert!(metrics.contains("tradewatch_heartbeats_total{status=\"success\"}"), "{metrics}");
+    // The listener knows of the beat before its answer has come back.
+    eventually(|| async {
+        let metrics = String::from_utf8_lossy(&get(&server, "/metrics").await.body).into_owned();
+        let counted = metrics.contains("tradewatch_heartbeats_total{status=\"success\"}");
+        if counted { Ok(()) } else { Err(metrics) }
+    })
+    .await;
     // Ended as by a kill: nothing is said.
     drop(server);
     until_statuses(&webhook, &["firing"]).await;
