@@ -58,7 +58,9 @@ fn op(router: Router) -> Op {
         for _ in 0..n {
             let request = Request::get("/api/v1/orders/7").body(Body::empty()).expect("valid");
             let mut future = pin!(Service::<Request<Body>>::call(&mut router, request));
-            let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut context) else { unreachable!("it does not wait") };
+            let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut context) else {
+                unreachable!("it does not wait")
+            };
             let response: Response = response;
             let mut body = response.into_body();
             while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut context) {
@@ -77,9 +79,13 @@ pub fn report(rounds: usize) -> u32 {
         Variant { library: "OpenTelemetry", op: op(routes().layer(layer(Vocabulary::OpenTelemetry))) },
     ];
     let costs = measure(&variants, rounds);
-    println!("\n| HTTP layer | threads | a request | above the empty layer | target | |\n|---|---|---|---|---|---|");
+    println!(
+        "\n| HTTP layer | threads | a request | above the empty layer | target | |\n|---|---|---|---|---|---|"
+    );
     let mut missed = 0;
-    for (threads, ns) in [("1", costs.iter().map(|c| c.one).collect::<Vec<_>>()), ("2", costs.iter().map(|c| c.two).collect())] {
+    for (threads, ns) in
+        [("1", costs.iter().map(|c| c.one).collect::<Vec<_>>()), ("2", costs.iter().map(|c| c.two).collect())]
+    {
         for (variant, cost) in variants.iter().zip(&ns).skip(1) {
             let added = cost - ns[0];
             let met = added <= TARGET_NS;

@@ -159,6 +159,10 @@ fn main() -> ExitCode {
     print("in each further thread", second, 32.0 + 8.0 * 8.0 + rest);
     print("when that has ended", stays, 0.1);
     let cores = thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    print("left of 10,000 threads that ended, all in all", short_threads(), (3.0 * cores + 2.0) * SHORT_CHUNKS * CHUNK);
+    print(
+        "left of 10,000 threads that ended, all in all",
+        short_threads(),
+        (3.0 * cores + 2.0) * SHORT_CHUNKS * CHUNK,
+    );
     ExitCode::from(u8::from(above > 0))
 }
