@@ -19,7 +19,7 @@ const STATES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 pub struct Need {
     /// Which series.
     pub matchers: Vec<Matcher>,
-    /// How far before an evaluation it reads, the lookback included; `None` where `@` or a computed duration leave it
+    /// How far before an evaluation it reads, lookback and query offset included; `None` where `@` or a computed duration leave it
     /// open.
     pub before: Option<Duration>,
     /// How far after an evaluation it reads: a negative offset.
@@ -140,11 +140,12 @@ fn in_order(files: &[RuleFile], options: &Options) -> Vec<Planned> {
     let mut waiting: Vec<Vec<Planned>> = Vec::new();
     for (file, rules) in files.iter().enumerate() {
         for group in &rules.groups {
+            let offset = group.query_offset.unwrap_or(options.query_offset);
             let planned = group.rules.iter().map(|spec| Planned {
                 file,
                 group: GroupSpec { rules: Vec::new(), ..group.clone() },
-                needs: needs(&spec.expr, options.lookback),
-                offset: group.query_offset.unwrap_or(options.query_offset),
+                needs: needs(&spec.expr, options.lookback + offset),
+                offset,
                 instant_only: depends_on_query(&spec.expr),
                 spec: spec.clone(),
                 reads_rules: false,
@@ -217,8 +218,8 @@ fn units(rules: Vec<Planned>) -> Vec<Unit> {
     units
 }
 
-/// What an expression reads.
-pub(super) fn needs(expr: &Expr, lookback: Duration) -> Vec<Need> {
+/// What an expression reads, `lookback` before what it names.
+fn needs(expr: &Expr, lookback: Duration) -> Vec<Need> {
     let need = |selector: tradewatch_promql::SelectorInfo<'_>| {
         let reach = selector.reach_ms;
         Need {
