@@ -14,3 +14,4 @@ mod routing;
 mod serve;
 mod store;
 mod support;
+mod tune;
