@@ -5,6 +5,7 @@ pub mod alertmanager;
 pub mod alerts;
 pub mod buckets;
 pub mod cardinality;
+pub mod federate;
 pub mod guard;
 pub mod json;
 pub mod live;

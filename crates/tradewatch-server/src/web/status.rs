@@ -382,6 +382,8 @@ async fn flags(State(monitor): State<Arc<Monitor>>) -> ApiResult {
         "query.timeout": PromDuration(options.query.timeout).to_string(),
         "query.max-concurrency": options.query.concurrency.to_string(),
         "query.max-samples": options.query.samples_max.to_string(),
+        "query.log-slower-than":
+            options.query.log_slower_than.map(|bound| PromDuration(bound).to_string()).unwrap_or_default(),
         "rules.alert.resend-delay": PromDuration(options.resend_delay).to_string(),
     }))
 }

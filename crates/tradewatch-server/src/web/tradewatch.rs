@@ -34,12 +34,18 @@ pub fn routes() -> Router<Arc<Monitor>> {
         .route("/api/tradewatch/v1/live", any(super::live::open))
         .route("/api/tradewatch/v1/notifications", get(notifications))
         .route("/api/tradewatch/v1/sessions", get(sessions))
+        .route("/api/tradewatch/v1/slow_queries", get(slow_queries))
         .route("/api/tradewatch/v1/runbooks/{name}", get(runbook))
         .route("/api/annotations", get(annotations).post(annotate))
 }
 
 fn ok(json: &Json) -> Response {
     json_response(StatusCode::OK, json.to_string())
+}
+
+/// What took longer than `--query.log-slower-than`, the newest first.
+async fn slow_queries(State(monitor): State<Arc<Monitor>>) -> Response {
+    ok(&json!(monitor.queries.slow()))
 }
 
 async fn dashboards(State(monitor): State<Arc<Monitor>>) -> Response {
