@@ -57,6 +57,8 @@ pub enum Action {
     SilenceExpire,
     /// A mark was set on the charts.
     Annotate,
+    /// Drills were run, and what they showed was handed in.
+    Drill,
     /// The configuration was read again.
     Reload,
     /// The monitor was asked to end.
@@ -74,6 +76,7 @@ impl Action {
             Action::SilenceChange => "silence_change",
             Action::SilenceExpire => "silence_expire",
             Action::Annotate => "annotate",
+            Action::Drill => "drill",
             Action::Reload => "reload",
             Action::Quit => "quit",
         }

@@ -15,6 +15,7 @@ use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
+use crate::drills::Drills;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::inputs::Inputs;
@@ -83,6 +84,8 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// When each alert was last proven.
+    pub drills: Drills,
     /// What people did.
     pub audit: Audit,
     /// What rules read and nobody has.
@@ -207,6 +210,7 @@ impl Monitor {
             pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            drills: Drills::open(options.data_dir.as_deref())?,
             audit: Audit::open(options.data_dir.as_deref())?,
             inputs: Inputs::default(),
             pages: alerts::Shared::default(),

@@ -268,6 +268,9 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
                 if let Some(budget) = shown_group.budget(at) {
                     rule["latencyBudget"] = budget_json(spec, budget);
                 }
+                if spec.is_alerting() {
+                    rule["drills"] = json!(monitor.drills.of(Some(&spec.name)));
+                }
                 rule
             })
             .collect();
