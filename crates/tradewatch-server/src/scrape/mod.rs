@@ -1,5 +1,6 @@
 //! Scraping: targets found, fetched on schedule, taken into the store.
 
+mod fingerprint;
 pub mod ingest;
 pub mod line;
 pub mod manager;
