@@ -297,7 +297,7 @@ pub fn check_rules(
         }
         let text = tradewatch_alert::duration::format;
         crate::outln!(
-            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {} + grouping {}, to {:?}",
+            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {}{} + grouping {}, to {:?}",
             spec.line,
             spec.name,
             text(budget.worst()),
@@ -305,6 +305,7 @@ pub fn check_rules(
             text(budget.records),
             text(budget.evaluation),
             text(budget.hold),
+            budget.session.as_ref().map(|mic| format!(" of the session of {mic}")).unwrap_or_default(),
             text(budget.grouping.max(budget.joining)),
             budget.receiver,
         );
