@@ -1,4 +1,4 @@
-//! What people did: one line for each acknowledgement, silence, note, annotation and reload.
+//! What people did: one line for each acknowledgement, silence, note, annotation, fact about the calendar and reload.
 //!
 //! A note on an alert is an entry of this log that names the alert, and nothing else: there is one place where
 //! what people said is kept, and it is never changed afterwards. Bytes in `docs/formats/jsonl.md`.
@@ -57,6 +57,10 @@ pub enum Action {
     SilenceExpire,
     /// A mark was set on the charts.
     Annotate,
+    /// A fact was laid over the calendar: a closure, other hours, a halt.
+    CalendarAdd,
+    /// Such a fact was taken back.
+    CalendarRemove,
     /// The configuration was read again.
     Reload,
     /// The monitor was asked to end.
@@ -74,6 +78,8 @@ impl Action {
             Action::SilenceChange => "silence_change",
             Action::SilenceExpire => "silence_expire",
             Action::Annotate => "annotate",
+            Action::CalendarAdd => "calendar_add",
+            Action::CalendarRemove => "calendar_remove",
             Action::Reload => "reload",
             Action::Quit => "quit",
         }

@@ -181,9 +181,13 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         retention_bytes: args.retention_size,
         out_of_order_window: args.out_of_order_window.unwrap_or_default(),
         runbooks: args.runbooks,
+        calendar_overlay: args.calendar_overlay,
         reload_on_hangup: true,
         ..Options::default()
     };
+    if !args.mics.is_empty() {
+        options.mics = args.mics;
+    }
     options.dashboards = args.dashboards.iter().map(Folder::of).collect();
     options.web.config_file = args.web_config;
     options.web.insecure = args.insecure;
