@@ -16,6 +16,7 @@ pub mod heartbeat;
 pub mod hub;
 pub mod inputs;
 pub mod jsonl;
+pub mod markets;
 pub mod monitor;
 pub mod net;
 pub mod notify;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::budget::{self, Budget, Plan};
 use tradewatch_alert::rules::{Group, RuleSpec};
+use tradewatch_calendar::Overlay;
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
@@ -19,6 +20,7 @@ use crate::drills::Drills;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::inputs::Inputs;
+use crate::markets::{self, Markets};
 use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
 use crate::push::Pushes;
@@ -88,6 +90,8 @@ pub struct Monitor {
     pub drills: Drills,
     /// What people did.
     pub audit: Audit,
+    /// The calendar in force, and what people lay over it.
+    pub markets: Markets,
     /// What rules read and nobody has.
     pub inputs: Inputs,
     /// The list of alerts that all pages share.
@@ -113,6 +117,9 @@ pub struct Loaded {
     routes: Routes,
     groups: Vec<(Group, Vec<Option<Budget>>)>,
     outside: Outside,
+    overlay: Overlay,
+    /// Venues that options, rules and routes name.
+    venues: Vec<String>,
     warnings: Vec<String>,
     /// Broken rules, left out.
     broken: Vec<String>,
@@ -151,8 +158,15 @@ impl Loaded {
             Some(_) => budget::violations(&groups, &budgets).iter().map(ToString::to_string).collect(),
             None => Vec::new(),
         };
+        let overlay = match &options.calendar_overlay {
+            Some(path) => markets::read_overlay(path)?,
+            None => Overlay::default(),
+        };
+        let known = options.calendar.mics();
+        let venues = markets::used(&options.mics, markets::rules_of(&groups), routes.config(), &known);
+        warnings.extend(markets::ending(&options.calendar, &venues, clock::now()));
         let groups = groups.into_iter().zip(budgets).collect();
-        Ok(Loaded { config, routes, groups, outside, warnings, broken, late })
+        Ok(Loaded { config, routes, groups, outside, overlay, venues, warnings, broken, late })
     }
 
     /// What is wrong, line by line; a reload with any of it is refused.
@@ -195,15 +209,19 @@ impl Monitor {
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Result<Arc<Monitor>, Error> {
         let started = clock::now();
-        let own = Arc::new(Own::new(started).map_err(|error| Error::internal(error.to_string()))?);
+        let markets = Markets::open(options.calendar.clone(), &options.mics, options.data_dir.as_deref())?;
+        let live = markets.live().clone();
+        let own =
+            Arc::new(Own::new(started, live.clone()).map_err(|error| Error::internal(error.to_string()))?);
         let queries = Queries::new(db.clone(), options.query.clone(), own.clone());
         let (to_rules, inbox) = mpsc::unbounded_channel();
         let hub = Arc::new(Hub::new(own.clone(), to_rules.clone()));
         let groups = Shared::default();
         let (told, hears) = mpsc::unbounded_channel();
-        let runner = Runner::new(queries.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
+        let runner =
+            Runner::new(queries.clone(), live.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
         let notifier =
-            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
+            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), live, started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
             discovery: Discovery::new(options.name_servers.clone()),
@@ -212,6 +230,7 @@ impl Monitor {
             annotations: Annotations::open(options.data_dir.as_deref())?,
             drills: Drills::open(options.data_dir.as_deref())?,
             audit: Audit::open(options.data_dir.as_deref())?,
+            markets,
             inputs: Inputs::default(),
             pages: alerts::Shared::default(),
             options,
@@ -303,7 +322,8 @@ impl Monitor {
     }
 
     fn apply(&self, loaded: Loaded) {
-        let Loaded { config, routes, groups, outside, mut warnings, broken, late } = loaded;
+        let Loaded { config, routes, groups, outside, overlay, venues, mut warnings, broken, late } = loaded;
+        self.markets.configure(overlay, venues);
         for line in &broken {
             tracing::error!("left out: {line}");
         }
@@ -321,7 +341,7 @@ impl Monitor {
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
         let around = self.around();
-        self.notifier.configure(routes, outside);
+        self.notifier.configure(routes.with_calendar(self.markets.live()), outside);
         self.hub.tell_rules(Message::Replace(groups, around));
         for line in self.sync_targets() {
             tracing::error!("{line}");
@@ -433,7 +453,6 @@ impl Monitor {
         let now = clock::now();
         let stats = self.db.stats();
         self.own.take_store(StoreFigures::of(&stats));
-        self.own.take_markets(&self.options.calendar, &self.options.mics, now);
         let targets = self.scrapes.targets();
         let up = targets.iter().filter(|target| target.status().health == target::Health::Up).count();
         self.own.metrics.targets_current.set(targets.len() as f64);

@@ -47,8 +47,11 @@ pub struct Options {
     pub query: QueryOptions,
     /// Trading sessions.
     pub calendar: Calendar,
-    /// Venues that `tradewatch_market_open` tells about.
+    /// Venues that the market's series tell about, beside those that rules and routes name; the first one gives
+    /// notifications their time zone.
     pub mics: Vec<String>,
+    /// Closures, other hours and halts that became known after the tables were made; read again at a reload.
+    pub calendar_overlay: Option<PathBuf>,
     /// Takes what the terminal receiver writes; standard output where there is none.
     pub terminal: Option<TerminalHook>,
     /// Lets every receiver write to the terminal as well.
@@ -132,6 +135,7 @@ impl Default for Options {
             query: QueryOptions::default(),
             calendar: Calendar::new(),
             mics: vec!["XNYS".into(), tradewatch_calendar::CRYPTO.into()],
+            calendar_overlay: None,
             terminal: None,
             terminal_always: false,
             reload_on_hangup: false,

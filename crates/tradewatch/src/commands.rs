@@ -181,9 +181,13 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         retention_bytes: args.retention_size,
         out_of_order_window: args.out_of_order_window.unwrap_or_default(),
         runbooks: args.runbooks,
+        calendar_overlay: args.calendar_overlay,
         reload_on_hangup: true,
         ..Options::default()
     };
+    if !args.mics.is_empty() {
+        options.mics = args.mics;
+    }
     options.dashboards = args.dashboards.iter().map(Folder::of).collect();
     options.web.config_file = args.web_config;
     options.web.insecure = args.insecure;
@@ -304,7 +308,7 @@ pub fn check_rules(
         }
         let text = tradewatch_alert::duration::format;
         crate::outln!(
-            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {} + grouping {}, to {:?}",
+            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {}{} + grouping {}, to {:?}",
             spec.line,
             spec.name,
             text(budget.worst()),
@@ -312,6 +316,7 @@ pub fn check_rules(
             text(budget.records),
             text(budget.evaluation),
             text(budget.hold),
+            budget.session.as_ref().map(|mic| format!(" of the session of {mic}")).unwrap_or_default(),
             text(budget.grouping.max(budget.joining)),
             budget.receiver,
         );

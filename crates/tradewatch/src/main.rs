@@ -179,6 +179,12 @@ pub struct ServeArgs {
     /// How late a sample may come behind newer ones of its series, for example 30m
     #[arg(long, value_name = "DURATION", value_parser = retention)]
     pub out_of_order_window: Option<Duration>,
+    /// Closures, other hours and halts of the markets that the tables do not know
+    #[arg(long = "calendar.overlay", value_name = "FILE")]
+    pub calendar_overlay: Option<PathBuf>,
+    /// A venue whose series are exposed beside those that rules and routes name, for example XLON
+    #[arg(long = "calendar.mic", value_name = "MIC", value_parser = mic)]
+    pub mics: Vec<String>,
     /// TLS and users, in Prometheus' web configuration format
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config: Option<PathBuf>,
@@ -506,6 +512,16 @@ fn retention(text: &str) -> Result<Duration, String> {
     let millis = tradewatch_promql::duration::parse_duration_ms(text).ok().filter(|millis| *millis > 0);
     let millis = millis.ok_or_else(|| format!("{text:?} is not a duration; write for example 30d or 12h"))?;
     Ok(Duration::from_millis(millis.unsigned_abs()))
+}
+
+/// The code of a venue that the calendar knows.
+fn mic(text: &str) -> Result<String, String> {
+    let calendar = tradewatch_server::Options::default().calendar;
+    let known = calendar.mics();
+    match known.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("known are {}", known.join(", "))),
+    }
 }
 
 /// A number of bytes with a unit, as Prometheus writes it: powers of 1,024.

@@ -8,5 +8,6 @@ mod oracle;
 mod pipeline;
 mod receivers;
 mod restore;
+mod sessions;
 mod unit_tests;
 mod world;

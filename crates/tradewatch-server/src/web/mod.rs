@@ -4,6 +4,7 @@ pub mod admin;
 pub mod alertmanager;
 pub mod alerts;
 pub mod buckets;
+mod calendar;
 pub mod cardinality;
 pub mod federate;
 pub mod guard;

@@ -183,6 +183,7 @@ pub fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
         "records": seconds(budget.records),
         "evaluation": seconds(budget.evaluation),
         "hold": seconds(budget.hold),
+        "session": budget.session,
         "grouping": seconds(budget.grouping),
         "joining": seconds(budget.joining),
         "total": seconds(budget.total()),

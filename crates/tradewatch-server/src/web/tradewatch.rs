@@ -127,31 +127,31 @@ async fn sessions(
     let params = Params::new(raw.as_deref(), None);
     let now = clock::now().as_millis();
     let (from, to) = (range(&params, "from", now - 24 * 3_600_000)?, range(&params, "to", now)?);
-    let mics = &monitor.options.mics;
+    let mics = monitor.markets.live().used();
     let mic = params.get("mic").or(mics.first().map(String::as_str)).unwrap_or(tradewatch_calendar::CRYPTO);
     let at = |millis| {
         jiff::Timestamp::from_millisecond(millis)
             .map_err(|_| ApiError::bad_data(format!("{millis} is not a time in milliseconds")))
     };
-    let calendar = &monitor.options.calendar;
+    let calendar = monitor.markets.calendar();
     let mut shown = Vec::new();
-    let mut push = |open: jiff::Timestamp, close: jiff::Timestamp| {
+    let mut push = |open: jiff::Timestamp, close: jiff::Timestamp, special: bool| {
         let (open, close) = (open.as_millisecond(), close.as_millisecond());
         // A session without an end is shown a little further than was asked.
-        shown.push(json!({"open_ms": open.max(from.saturating_sub(DAY_MS)), "close_ms": close.min(to.saturating_add(DAY_MS))}));
+        shown.push(json!({"open_ms": open.max(from.saturating_sub(DAY_MS)), "close_ms": close.min(to.saturating_add(DAY_MS)), "special": special}));
     };
     let mut sessions = calendar.sessions(mic, at(from)?, at(to)?).take(SESSIONS_MAX).peekable();
     if sessions.peek().is_none() && calendar.phase(mic, at(from)?) == Phase::Open {
         // Open, and yet in no session: the venue never closes.
-        push(jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        push(jiff::Timestamp::MIN, jiff::Timestamp::MAX, false);
     }
     for session in sessions {
         // A recess splits a session in two.
         match session.recess {
-            None => push(session.open, session.close),
+            None => push(session.open, session.close, session.is_special),
             Some((pause, resume)) => {
-                push(session.open, pause);
-                push(resume, session.close);
+                push(session.open, pause, session.is_special);
+                push(resume, session.close, session.is_special);
             }
         }
     }

@@ -5,6 +5,7 @@ mod alerting;
 mod alertmanager;
 mod alertmanager_clients;
 mod api;
+mod calendar;
 mod discovery;
 mod doors;
 mod generator;
