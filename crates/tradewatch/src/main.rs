@@ -1,6 +1,7 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod backtest;
 mod check;
 mod commands;
 mod demo;
@@ -55,6 +56,8 @@ enum Command {
     Deadman(DeadmanArgs),
     /// Find what can never work in rules, dashboards, scrape and routing configuration
     Check(check::CheckArgs),
+    /// What rules would have done on recorded history
+    Backtest(Box<backtest::BacktestArgs>),
     /// Work with metric catalogues
     Catalog {
         #[command(subcommand)]
@@ -468,6 +471,7 @@ fn main() -> ExitCode {
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
             Command::Check(args) => check::run(args).await,
+            Command::Backtest(args) => backtest::run(*args).await,
             Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
                 check::learn(&url, &platform, &service, out.as_deref()).await
             }

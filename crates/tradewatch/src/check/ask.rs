@@ -184,7 +184,7 @@ pub async fn live(url: &str, names: &BTreeSet<String>) -> Result<Live> {
 }
 
 /// `a=b&c=d`, escaped.
-fn form(pairs: &[(&str, String)]) -> String {
+pub fn form(pairs: &[(&str, String)]) -> String {
     let escape = |text: &str| -> String {
         text.bytes()
             .map(|byte| match byte {
