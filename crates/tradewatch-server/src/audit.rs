@@ -57,6 +57,8 @@ pub enum Action {
     SilenceExpire,
     /// A mark was set on the charts.
     Annotate,
+    /// Drills were run, and what they showed was handed in.
+    Drill,
     /// A fact was laid over the calendar: a closure, other hours, a halt.
     CalendarAdd,
     /// Such a fact was taken back.
@@ -78,6 +80,7 @@ impl Action {
             Action::SilenceChange => "silence_change",
             Action::SilenceExpire => "silence_expire",
             Action::Annotate => "annotate",
+            Action::Drill => "drill",
             Action::CalendarAdd => "calendar_add",
             Action::CalendarRemove => "calendar_remove",
             Action::Reload => "reload",

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod dashboards;
 pub mod deadman;
+pub mod drills;
 mod error;
 pub mod heartbeat;
 pub mod hub;

@@ -16,6 +16,7 @@ use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
+use crate::drills::Drills;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::inputs::Inputs;
@@ -25,6 +26,7 @@ use crate::options::Options;
 use crate::push::Pushes;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
+use crate::scrape::discovery::Discovery;
 use crate::scrape::manager::Manager;
 use crate::scrape::target;
 use crate::telemetry::{Own, StoreFigures};
@@ -32,6 +34,8 @@ use crate::web::alerts;
 use crate::web::web_config::WebConfig;
 
 /// How often target files are looked at.
+/// How often it is looked who is to be asked for targets.
+const DISCOVERY_EVERY: Duration = Duration::from_millis(500);
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
@@ -70,6 +74,8 @@ pub struct Monitor {
     pub hub: Arc<Hub>,
     /// The targets.
     pub scrapes: Manager,
+    /// Those that others name.
+    pub discovery: Discovery,
     /// What is pushed.
     pub pushes: Pushes,
     /// The rule groups.
@@ -80,6 +86,8 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// When each alert was last proven.
+    pub drills: Drills,
     /// What people did.
     pub audit: Audit,
     /// The calendar in force, and what people lay over it.
@@ -216,9 +224,11 @@ impl Monitor {
             Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), live, started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
+            discovery: Discovery::new(options.name_servers.clone()),
             pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            drills: Drills::open(options.data_dir.as_deref())?,
             audit: Audit::open(options.data_dir.as_deref())?,
             markets,
             inputs: Inputs::default(),
@@ -247,6 +257,7 @@ impl Monitor {
         tasks.spawn(runner.run(stop.clone()));
         tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
         tasks.spawn(monitor.clone().maintain(stop.clone()));
+        tasks.spawn(monitor.clone().discover(stop.clone()));
         monitor.apply(loaded);
         if let Some(options) = monitor.options.heartbeat.clone() {
             tasks.spawn(crate::heartbeat::start(monitor.clone(), options, stop)?);
@@ -344,7 +355,32 @@ impl Monitor {
     }
 
     fn sync_targets(&self) -> Vec<String> {
-        self.scrapes.sync(target::discover(&self.config()))
+        let failed = self.discovery.errors().into_iter();
+        let mut errors: Vec<String> = failed.map(|(job, why)| format!("job {job:?}: {why}")).collect();
+        errors.extend(self.scrapes.sync(target::discover(&self.config(), &self.discovery.told())));
+        errors
+    }
+
+    /// Asks those who name targets, each at its own pace.
+    async fn discover(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut look = tokio::time::interval(DISCOVERY_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => return,
+                _ = look.tick() => {}
+            }
+            let config = self.config();
+            let changed = tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => return,
+                changed = self.discovery.refresh(&config) => changed,
+            };
+            if changed {
+                self.sync_targets().iter().for_each(|line| tracing::warn!("{line}"));
+            }
+        }
     }
 
     /// Does what has to be done every so often.

@@ -25,6 +25,8 @@ pub struct Options {
     pub rule_files: Vec<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Name servers for `dns_sd_configs`; those of the machine if there are none.
+    pub name_servers: Vec<SocketAddr>,
     /// Where samples, alert states and deliveries are kept; without it all is forgotten at the end.
     pub data_dir: Option<PathBuf>,
     /// How long samples are kept.
@@ -98,6 +100,8 @@ pub struct QueryOptions {
     pub concurrency: usize,
     /// `--query.max-samples`.
     pub samples_max: usize,
+    /// `--query.log-slower-than`: a query that takes longer is logged and listed; none where it is absent.
+    pub log_slower_than: Option<Duration>,
 }
 
 impl Default for QueryOptions {
@@ -107,6 +111,7 @@ impl Default for QueryOptions {
             timeout: Duration::from_secs(120),
             concurrency: 20,
             samples_max: 50_000_000,
+            log_slower_than: Some(Duration::from_secs(5)),
         }
     }
 }
@@ -118,6 +123,7 @@ impl Default for Options {
             alertmanager_file: None,
             rule_files: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            name_servers: Vec::new(),
             data_dir: None,
             retention: Duration::from_secs(30 * 24 * 3600),
             retention_bytes: None,

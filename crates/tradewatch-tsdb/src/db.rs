@@ -209,11 +209,11 @@ impl Db {
         let head = self.head();
         let ids = head.postings.select(matchers);
         let is_live = |id: &u32| {
-            let series = &head.series[id];
-            series.overlaps(start, end) || series.has_blocks && head.blocks.overlap(*id, start, end)
+            let series = &head.series[*id];
+            head.overlaps(series, start, end) || series.has_blocks && head.blocks.overlap(*id, start, end)
         };
         let live = ids.iter().filter(|id| is_live(id));
-        let mut found: Vec<Labels> = live.map(|id| head.series[id].labels.clone()).collect();
+        let mut found: Vec<Labels> = live.map(|id| head.series[*id].labels.clone()).collect();
         drop(head);
         found.sort();
         found

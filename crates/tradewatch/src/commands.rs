@@ -13,7 +13,7 @@ use tradewatch_platforms::trading_platform;
 use tradewatch_server::dashboards::Folder;
 use tradewatch_server::deadman::{self, Deadman, Expected};
 use tradewatch_server::monitor::Loaded;
-use tradewatch_server::{Options, Server};
+use tradewatch_server::{Options, QueryOptions, Server};
 
 /// How long a question to another process may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -200,6 +200,13 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
             every: args.heartbeat_every,
         });
     }
+    options.query = QueryOptions {
+        lookback: args.lookback,
+        timeout: args.query_timeout,
+        concurrency: args.query_concurrency as usize,
+        samples_max: args.query_samples_max,
+        log_slower_than: Some(args.query_log_slower_than),
+    };
     options.web.enable_remote_write_receiver = args.enable_remote_write_receiver;
     options.web.enable_otlp_receiver = args.enable_otlp_receiver;
     options.web.enable_push_receiver = args.enable_push_receiver;

@@ -1,6 +1,7 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod backtest;
 mod check;
 mod commands;
 mod demo;
@@ -55,6 +56,8 @@ enum Command {
     Deadman(DeadmanArgs),
     /// Find what can never work in rules, dashboards, scrape and routing configuration
     Check(check::CheckArgs),
+    /// What rules would have done on recorded history
+    Backtest(Box<backtest::BacktestArgs>),
     /// Work with metric catalogues
     Catalog {
         #[command(subcommand)]
@@ -206,6 +209,21 @@ pub struct ServeArgs {
     /// Allow the admin API
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
+    /// How far back a query looks for the newest sample of a series
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = tradewatch_alert::duration::parse)]
+    pub lookback: Duration,
+    /// Time after which a query is given up
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = tradewatch_alert::duration::parse)]
+    pub query_timeout: Duration,
+    /// Queries that run at a time; others wait
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub query_concurrency: u32,
+    /// Samples that one query may read
+    #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
+    pub query_samples_max: usize,
+    /// Log a query that takes longer; they are listed at /api/tradewatch/v1/slow_queries
+    #[arg(long = "query.log-slower-than", value_name = "DURATION", default_value = "5s", value_parser = tradewatch_alert::duration::parse)]
+    pub query_log_slower_than: Duration,
     /// Folders with Grafana dashboards
     #[arg(long, value_name = "DIR")]
     pub dashboards: Vec<PathBuf>,
@@ -453,6 +471,7 @@ fn main() -> ExitCode {
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
             Command::Check(args) => check::run(args).await,
+            Command::Backtest(args) => backtest::run(*args).await,
             Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
                 check::learn(&url, &platform, &service, out.as_deref()).await
             }

@@ -250,6 +250,21 @@ export interface Rule {
   lastEvaluation: string;
   latencyBudget?: LatencyBudget | null;
   missingMetrics?: string[];
+  drills?: DrillProof[];
+}
+
+/** What the last drill of one way showed of an alert. */
+export interface DrillProof {
+  alert: string;
+  platform: string;
+  drill: string;
+  way: "simulated" | "live";
+  at: number;
+  proven: boolean;
+  why?: string;
+  told_after?: number;
+  cleared_after?: number;
+  held_back_by?: string;
 }
 
 export interface RuleGroup {

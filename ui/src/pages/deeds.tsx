@@ -13,6 +13,7 @@ const WORDS: Record<string, string> = {
   acknowledge: "acknowledged",
   unacknowledge: "took the acknowledgement back of",
   note: "noted on",
+  drill: "ran drills",
   silence_create: "silenced",
   silence_change: "changed the silence of",
   silence_expire: "ended the silence of",

@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod buckets;
 mod calendar;
 pub mod cardinality;
+pub mod federate;
 pub mod guard;
 pub mod json;
 pub mod live;

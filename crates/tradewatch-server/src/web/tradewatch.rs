@@ -18,6 +18,7 @@ use super::respond::{ApiError, json_response};
 use crate::annotations::Annotation;
 use crate::audit::{Action, Entry};
 use crate::clock;
+use crate::drills::Proof;
 use crate::monitor::Monitor;
 
 /// Sessions that one request gets.
@@ -33,13 +34,20 @@ pub fn routes() -> Router<Arc<Monitor>> {
         .route("/api/tradewatch/v1/dashboards/{uid}", get(dashboard))
         .route("/api/tradewatch/v1/live", any(super::live::open))
         .route("/api/tradewatch/v1/notifications", get(notifications))
+        .route("/api/tradewatch/v1/drills", get(drills).post(drilled))
         .route("/api/tradewatch/v1/sessions", get(sessions))
+        .route("/api/tradewatch/v1/slow_queries", get(slow_queries))
         .route("/api/tradewatch/v1/runbooks/{name}", get(runbook))
         .route("/api/annotations", get(annotations).post(annotate))
 }
 
 fn ok(json: &Json) -> Response {
     json_response(StatusCode::OK, json.to_string())
+}
+
+/// What took longer than `--query.log-slower-than`, the newest first.
+async fn slow_queries(State(monitor): State<Arc<Monitor>>) -> Response {
+    ok(&json!(monitor.queries.slow()))
 }
 
 async fn dashboards(State(monitor): State<Arc<Monitor>>) -> Response {
@@ -170,6 +178,28 @@ async fn annotations(
     let limit = params.limit()?.min(ANNOTATIONS_SHOWN * 10);
     let limit = if limit == usize::MAX { ANNOTATIONS_SHOWN } else { limit };
     Ok(ok(&json!(monitor.annotations.find(from, to, &tags, limit))))
+}
+
+/// The last proof of each alert.
+async fn drills(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Response {
+    let params = Params::new(raw.as_deref(), None);
+    ok(&json!(monitor.drills.of(params.get("alert"))))
+}
+
+/// Takes what drills showed: a list of [`Proof`].
+async fn drilled(
+    State(monitor): State<Arc<Monitor>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let proofs: Vec<Proof> = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_data(format!("no list of proofs: {error}")))?;
+    let now = clock::now().as_millis();
+    let proven = proofs.iter().filter(|proof| proof.proven).count();
+    let subject = format!("{proven} of {} alerts proven", proofs.len());
+    monitor.drills.add(proofs, now)?;
+    monitor.note_deed(Entry::new(now, actor(&monitor, &headers, "unknown"), Action::Drill, &subject));
+    Ok(ok(&json!({"message": subject})))
 }
 
 async fn annotate(

@@ -6,6 +6,7 @@ mod alertmanager;
 mod alertmanager_clients;
 mod api;
 mod calendar;
+mod discovery;
 mod doors;
 mod generator;
 mod hostile;
