@@ -18,6 +18,8 @@ const WORDS: Record<string, string> = {
   silence_change: "changed the silence of",
   silence_expire: "ended the silence of",
   annotate: "marked",
+  calendar_add: "laid over the calendar",
+  calendar_remove: "took back from the calendar",
   reload: "reloaded the",
   quit: "ended the monitor",
 };

@@ -75,8 +75,7 @@ async fn a_target_is_scraped_and_queries_are_answered() {
 async fn newest_samples_are_given_on_to_another_prometheus() {
     let (peer, _) = Peer::with_text("orders_total{side=\"buy\"} 3\norders_total{side=\"sell\"} 4.5\n").await;
     let folder = Folder::new();
-    let yml =
-        format!("{}", job(peer.addr, "")).replace("global: {", "global: {external_labels: {site: ny}, ");
+    let yml = job(peer.addr, "").replace("global: {", "global: {external_labels: {site: ny}, ");
     let server = start(options(&folder, &yml)).await;
     until_query(&server, "orders_total", &[3.0, 4.5]).await;
     let path = format!("/federate?match[]={}&match[]=up", encoded("orders_total{side=\"buy\"}"));
