@@ -192,6 +192,23 @@ impl OpenChunk {
         true
     }
 
+    /// Appends a newer float without a start timestamp, as [`OpenChunk::push`] does.
+    #[inline]
+    pub fn push_float(&mut self, ts: i64, value: f64, samples_max: u32) -> bool {
+        let Body::Float { bits, last, leading, significant } = &mut self.body else { return false };
+        if self.count >= samples_max || self.start.is_some() {
+            return false;
+        }
+        let delta = ts.wrapping_sub(self.last.as_millis());
+        push_time(bits, delta.wrapping_sub(self.delta));
+        push_value(bits, *last ^ value.to_bits(), leading, significant);
+        *last = value.to_bits();
+        self.delta = delta;
+        self.last = Timestamp::from_millis(ts);
+        self.count += 1;
+        true
+    }
+
     /// The samples so far.
     pub fn packed(&self) -> Packed<'_> {
         let (kind, data) = match &self.body {

@@ -9,5 +9,6 @@ mod pipeline;
 mod receivers;
 mod replay;
 mod restore;
+mod sessions;
 mod unit_tests;
 mod world;
