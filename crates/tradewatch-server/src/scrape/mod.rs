@@ -1,5 +1,6 @@
 //! Scraping: targets found, fetched on schedule, taken into the store.
 
+pub mod discovery;
 mod fingerprint;
 pub mod ingest;
 pub mod line;

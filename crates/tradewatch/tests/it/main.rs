@@ -2,9 +2,11 @@
 //! thread on virtual time.
 #![allow(clippy::disallowed_methods)] // These tests wait for processes; every wait has a deadline.
 
+mod backtest;
 mod check;
 mod demo;
 mod differential;
+mod doctor;
 mod pipeline;
 mod platforms;
 mod recording;
