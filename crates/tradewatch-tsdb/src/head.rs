@@ -463,8 +463,6 @@ const ANY_WINDOW: Duration = Duration::MAX;
 /// Floats of the same series, a row for each commit.
 #[derive(Debug)]
 struct Gathered {
-    /// The least and the greatest id.
-    range: (Option<u32>, Option<u32>),
     start: Option<Timestamp>,
     ids: Vec<u32>,
     /// Ascending.
@@ -488,6 +486,7 @@ pub struct Replayer {
     pub samples: u64,
     /// Floats that are not applied yet, by their list of series; no two lists share one.
     gathered: Vec<Gathered>,
+    gathered_ids: IdMap<()>,
     gathered_samples: usize,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
@@ -573,15 +572,15 @@ impl Replayer {
             group.times.push(ts);
             group.values.extend_from_slice(&floats.values);
         } else {
-            let (min, max) = (floats.ids.iter().min().copied(), floats.ids.iter().max().copied());
-            // The samples of a series must come in the order of the log.
-            let is_apart = |group: &Gathered| group.range.1 < min || group.range.0 > max;
-            if self.gathered.len() >= GROUPS_MAX || !self.gathered.iter().all(is_apart) {
+            // The samples of a series must come in the order of the log. The ids of one target need not be neighbours.
+            let is_apart = floats.ids.iter().all(|id| !self.gathered_ids.contains_key(id));
+            if self.gathered.len() >= GROUPS_MAX || !is_apart {
                 self.apply_gathered();
             }
+            self.gathered_ids.extend(floats.ids.iter().map(|id| (*id, ())));
             let Floats { start, ids, values, .. } = floats;
             self.gathered_samples += values.len();
-            self.gathered.push(Gathered { range: (min, max), start, ids, times: vec![ts], values });
+            self.gathered.push(Gathered { start, ids, times: vec![ts], values });
             return;
         }
         self.gathered_samples += floats.values.len();
@@ -593,6 +592,7 @@ impl Replayer {
     /// Packs what was gathered.
     fn apply_gathered(&mut self) {
         self.gathered_samples = 0;
+        self.gathered_ids.clear();
         for group in std::mem::take(&mut self.gathered) {
             let width = group.ids.len();
             for (at, id) in group.ids.iter().enumerate() {
