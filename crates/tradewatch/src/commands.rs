@@ -108,7 +108,8 @@ fn labels(metric: &Json) -> String {
     }
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encodes a parameter of a URL.
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {

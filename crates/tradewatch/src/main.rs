@@ -5,6 +5,7 @@ mod backtest;
 mod check;
 mod commands;
 mod demo;
+mod doctor;
 mod files;
 mod output;
 mod routing;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
     Deadman(DeadmanArgs),
+    /// Walk the way of a metric or an alert at a running monitor, and say where it ends
+    Doctor(doctor::DoctorArgs),
     /// Find what can never work in rules, dashboards, scrape and routing configuration
     Check(check::CheckArgs),
     /// What rules would have done on recorded history
@@ -447,6 +450,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => commands::serve(args).await,
             Command::Query(args) => commands::query(args).await,
+            Command::Doctor(args) => doctor::run(&args).await,
             Command::Deadman(args) => commands::deadman(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,

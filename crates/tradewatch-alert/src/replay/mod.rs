@@ -260,13 +260,14 @@ impl<'a> Replay<'a> {
             ..EngineOptions::default()
         }));
         let needs = plan.needs();
-        let all = plan.units.iter().flat_map(|unit| &unit.rules);
-        let mixed = all.clone().filter(|rule| rule.reads_rules && rule.reads_history);
-        let mixed = mixed.flat_map(|rule| rule.needs.clone()).collect();
-        let names = all.clone().map(|rule| rule.spec.name.clone()).collect();
-        let read: Vec<Need> = all.clone().filter(|r| r.reads_rules).flat_map(|r| r.needs.clone()).collect();
+        let mut all: Vec<&plan::Planned> = plan.units.iter().flat_map(|unit| &unit.rules).collect();
+        all.sort_by_key(|rule| rule.at);
+        let readers = || all.iter().filter(|rule| rule.reads_rules);
+        let mixed = readers().filter(|rule| rule.reads_history).flat_map(|rule| rule.needs.clone()).collect();
+        let read: Vec<Need> = readers().flat_map(|rule| rule.needs.clone()).collect();
+        let names = all.iter().map(|rule| rule.spec.name.clone()).collect();
         let report = Report {
-            rules: all.map(|rule| rule_report(files, rule)).collect(),
+            rules: all.iter().map(|rule| rule_report(files, rule)).collect(),
             episodes: Vec::new(),
             notices: Vec::new(),
             dropped: 0,
@@ -275,16 +276,15 @@ impl<'a> Replay<'a> {
             began,
             ended_at: None,
         };
-        let mut first = 0;
-        let mut units = Vec::new();
-        for unit in plan.units {
-            let names = unit.rules.iter().flat_map(|rule| plan::writes(&rule.spec));
-            let is_read =
-                names.into_iter().any(|name| read.iter().any(|need| plan::may_match(&need.matchers, &name)));
-            let count = unit.rules.len();
-            units.push(Running::new(unit, first, &engine, options, is_read));
-            first += count;
-        }
+        let is_read = |unit: &plan::Unit| {
+            let mut names = unit.rules.iter().flat_map(|rule| plan::writes(&rule.spec));
+            names.any(|name| read.iter().any(|need| plan::may_match(&need.matchers, &name)))
+        };
+        let run = |unit: plan::Unit| {
+            let is_read = is_read(&unit);
+            Running::new(unit, &engine, options, is_read)
+        };
+        let units = plan.units.into_iter().map(run).collect();
         Replay {
             options,
             needs,
@@ -395,9 +395,10 @@ impl<'a> Replay<'a> {
         dropped += more;
         self.report.notices = notices;
         self.report.dropped = dropped;
-        let stages = self.units.iter().flat_map(|unit| &unit.stages);
+        let mut stages: Vec<&unit::Stage> = self.units.iter().flat_map(|unit| &unit.stages).collect();
+        stages.sort_by_key(|stage| stage.rule);
         let mut kept = Vec::new();
-        for (stage, mut rule) in stages.zip(std::mem::take(&mut self.report.rules)) {
+        for (stage, mut rule) in stages.into_iter().zip(std::mem::take(&mut self.report.rules)) {
             rule.evaluations = stage.evaluations;
             rule.failures = stage.failures;
             rule.errors.clone_from(&stage.errors);

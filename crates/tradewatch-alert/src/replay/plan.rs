@@ -29,7 +29,11 @@ pub struct Need {
 /// One rule in its place.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
+    /// Its place among all rules that are replayed.
+    pub at: usize,
     pub file: usize,
+    /// Its group's place among all groups.
+    group_at: usize,
     pub group: GroupSpec,
     pub spec: RuleSpec,
     pub needs: Vec<Need>,
@@ -72,11 +76,8 @@ impl Plan {
         let mut rules = in_order(files, options);
         let before = rules.len();
         let kept = needed(&rules, watched);
-        let mut at = 0;
-        rules.retain(|_| {
-            at += 1;
-            kept[at - 1]
-        });
+        let mut kept = kept.into_iter();
+        rules.retain(|_| kept.next().unwrap_or(false));
         let unread = before - rules.len();
         let mut written: BTreeSet<String> = rules.iter().flat_map(|rule| writes(&rule.spec)).collect();
         written.retain(|name| !watched.contains(name));
@@ -135,37 +136,27 @@ fn reads(reader: &Planned, writer: &RuleSpec) -> bool {
     reader.needs.iter().any(|need| names.iter().any(|name| may_match(&need.matchers, name)))
 }
 
-/// All rules, those of a group in its order, groups that record before those that read it where that is possible.
+/// All rules in the order of the files.
 fn in_order(files: &[RuleFile], options: &Options) -> Vec<Planned> {
-    let mut waiting: Vec<Vec<Planned>> = Vec::new();
-    for (file, rules) in files.iter().enumerate() {
-        for group in &rules.groups {
-            let offset = group.query_offset.unwrap_or(options.query_offset);
-            let planned = group.rules.iter().map(|spec| Planned {
-                file,
-                group: GroupSpec { rules: Vec::new(), ..group.clone() },
-                needs: needs(&spec.expr, options.lookback + offset),
-                offset,
-                instant_only: depends_on_query(&spec.expr),
-                spec: spec.clone(),
-                reads_rules: false,
-                reads_history: false,
-            });
-            waiting.push(planned.collect());
-        }
+    let mut rules = Vec::new();
+    let groups =
+        files.iter().enumerate().flat_map(|(file, rules)| rules.groups.iter().map(move |g| (file, g)));
+    for (group_at, (file, group)) in groups.enumerate() {
+        let offset = group.query_offset.unwrap_or(options.query_offset);
+        rules.extend(group.rules.iter().map(|spec| Planned {
+            at: 0,
+            file,
+            group_at,
+            group: GroupSpec { rules: Vec::new(), ..group.clone() },
+            needs: needs(&spec.expr, options.lookback + offset),
+            offset,
+            instant_only: depends_on_query(&spec.expr),
+            spec: spec.clone(),
+            reads_rules: false,
+            reads_history: false,
+        }));
     }
-    let mut ordered = Vec::new();
-    while !waiting.is_empty() {
-        let reads_other = |at: usize| {
-            let others = waiting.iter().enumerate().filter(|(other, _)| *other != at);
-            let mut recorded = others.flat_map(|(_, group)| group).filter(|rule| !rule.spec.is_alerting());
-            recorded.any(|writer| waiting[at].iter().any(|reader| reads(reader, &writer.spec)))
-        };
-        // Groups that read each other stay in the order of the files.
-        let next = (0..waiting.len()).find(|at| !reads_other(*at)).unwrap_or(0);
-        ordered.extend(waiting.remove(next));
-    }
-    ordered
+    rules
 }
 
 /// Which rules an alert or a watched name depends on.
@@ -184,38 +175,86 @@ fn needed(rules: &[Planned], watched: &BTreeSet<String>) -> Vec<bool> {
     kept
 }
 
-/// Rules that read themselves or a later one go together with all in between.
-fn units(rules: Vec<Planned>) -> Vec<Unit> {
-    // The last rule that must be in the unit of the rule at this place.
-    let last = |at: usize| {
-        let ties = |other: &usize| {
-            let (rule, other) = (&rules[at], &rules[*other]);
-            // A sample whose time lies behind its evaluation is not there yet when a reader without that offset asks.
-            reads(rule, &other.spec) || other.offset < rule.offset && reads(other, &rule.spec)
-        };
-        (at..rules.len()).rev().find(ties).unwrap_or(at)
-    };
-    let last: Vec<usize> = (0..rules.len()).map(last).collect();
-    let mut units: Vec<Unit> = Vec::new();
-    let mut end = 0;
-    for (at, mut rule) in rules.into_iter().enumerate() {
-        let is_new = at == 0 || at > end;
-        let reads_itself = last[at] == at && reads(&rule, &rule.spec);
-        rule.instant_only |= reads_itself;
-        end = if is_new { last[at] } else { end.max(last[at]) };
-        if is_new {
-            let read = |unit: &&Unit| unit.rules.iter().any(|writer| reads(&rule, &writer.spec));
-            let level = units.iter().filter(read).map(|unit| unit.level + 1).max().unwrap_or(0);
-            units.push(Unit { rules: vec![rule], level });
-        } else {
-            let read = |unit: &&Unit| unit.rules.iter().any(|writer| reads(&rule, &writer.spec));
-            let (open, done) = units.split_last_mut().expect("the first rule opened one");
-            let level = done.iter().filter(|unit| read(unit)).map(|unit| unit.level + 1).max().unwrap_or(0);
-            open.level = open.level.max(level);
-            open.rules.push(rule);
+/// Rules that must go in lockstep, together; those that are read before those that read them.
+///
+/// What another group writes at a time is there for whoever reads it at that time. Within a group a rule sees what
+/// those before it wrote, and of itself and those after it what they wrote the time before: then both go in lockstep. So
+/// they do where the samples of the one lie further behind its evaluation than the other looks back.
+fn units(mut rules: Vec<Planned>) -> Vec<Unit> {
+    let mut read_by: Vec<Vec<usize>> = vec![Vec::new(); rules.len()];
+    let mut tied = Vec::new();
+    for reader in 0..rules.len() {
+        for (writer, one) in rules.iter().enumerate() {
+            if !reads(&rules[reader], &one.spec) {
+                continue;
+            }
+            read_by[writer].push(reader);
+            let late = one.group_at == rules[reader].group_at && writer >= reader;
+            if late || one.offset > rules[reader].offset {
+                tied.push((reader, writer));
+            }
         }
     }
+    for (reader, writer) in tied {
+        read_by[reader].push(writer);
+        rules[reader].instant_only |= reader == writer;
+    }
+    let unit_of = together(&read_by);
+    // The units come in an order in which those that are read come first.
+    let count = unit_of.iter().max().map_or(0, |last| last + 1);
+    let mut levels = vec![0; count];
+    let mut writers: Vec<usize> = (0..rules.len()).collect();
+    writers.sort_by_key(|writer| unit_of[*writer]);
+    for writer in writers {
+        for reader in &read_by[writer] {
+            let (from, to) = (unit_of[writer], unit_of[*reader]);
+            if from != to {
+                levels[to] = levels[to].max(levels[from] + 1);
+            }
+        }
+    }
+    let mut units: Vec<Unit> = levels.into_iter().map(|level| Unit { rules: Vec::new(), level }).collect();
+    for (at, mut rule) in rules.into_iter().enumerate() {
+        rule.at = at;
+        units[unit_of[at]].rules.push(rule);
+    }
     units
+}
+
+/// The strongly connected component of each node, numbered so that edges lead to higher numbers: Kosaraju's way, with a
+/// walk along the edges that notes where it is done, and one against them in the opposite order.
+fn together(edges: &[Vec<usize>]) -> Vec<usize> {
+    let count = edges.len();
+    let mut done = Vec::with_capacity(count);
+    let mut seen = vec![false; count];
+    for root in 0..count {
+        let mut path = vec![(root, 0)];
+        while let Some((node, next)) = path.pop() {
+            if next == 0 && std::mem::replace(&mut seen[node], true) {
+                continue;
+            }
+            match edges[node].get(next) {
+                Some(to) => path.extend([(node, next + 1), (*to, 0)]),
+                None => done.push(node),
+            }
+        }
+    }
+    let mut back: Vec<Vec<usize>> = vec![Vec::new(); count];
+    edges.iter().enumerate().for_each(|(from, to)| to.iter().for_each(|to| back[*to].push(from)));
+    let mut component = vec![usize::MAX; count];
+    let mut next = 0;
+    for root in done.into_iter().rev() {
+        let mut open = vec![root];
+        let before = component[root];
+        while let Some(node) = open.pop() {
+            if component[node] == usize::MAX {
+                component[node] = next;
+                open.extend(&back[node]);
+            }
+        }
+        next += usize::from(before == usize::MAX);
+    }
+    component
 }
 
 /// What an expression reads, `lookback` before what it names.
@@ -272,5 +311,36 @@ fn asks_query(duration: &DurationExpr) -> bool {
         DurationExpr::MinOf(a, b) | DurationExpr::MaxOf(a, b) | DurationExpr::Binary(_, a, b) => {
             asks_query(a) || asks_query(b)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tradewatch_tsdb::Timestamp;
+
+    /// The units by level, each with the names of its rules.
+    fn planned(rules: &str) -> Vec<String> {
+        let (file, errors) = RuleFile::parse("r.yml", rules);
+        assert!(errors.is_empty(), "{errors:?}");
+        let options = Options::new(Timestamp::from_millis(0), Timestamp::from_millis(1));
+        let mut units: Vec<String> = Vec::new();
+        for unit in Plan::new(&[file], &options).units {
+            let names: Vec<&str> = unit.rules.iter().map(|rule| rule.spec.name.as_str()).collect();
+            units.push(format!("{} {}", unit.level, names.join("+")));
+        }
+        units.sort();
+        units
+    }
+
+    #[test]
+    fn rules_go_in_lockstep_only_where_they_must() {
+        let one = "groups:\n- name: g1\n  rules:\n  - {record: s, expr: a}\n  - {alert: A, expr: s > 1}\n\
+                   - name: g2\n  rules:\n  - {record: s, expr: b}\n  - {alert: B, expr: s > 1}\n";
+        assert_eq!(planned(one), ["0 s", "0 s", "1 A", "1 B"]);
+        let two = "groups:\n- name: g1\n  rules:\n  - {record: x, expr: y}\n  - {record: y, expr: x + x2}\n\
+                   \x20 - {record: x2, expr: a}\n  - {alert: Z, expr: y > 1}\n\
+                   - name: g2\n  rules:\n  - {alert: All, expr: 'count(ALERTS{alertname=\"Z\"}) > 1'}\n";
+        assert_eq!(planned(two), ["0 x+y+x2", "1 Z", "2 All"].map(str::to_owned).to_vec().as_slice());
     }
 }

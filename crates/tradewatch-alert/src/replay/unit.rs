@@ -100,13 +100,13 @@ pub(super) struct Stores<'a> {
 }
 
 impl Stage {
-    pub fn new(rule: usize, planned: Planned, engine: Arc<Engine>, options: &Options) -> Stage {
+    pub fn new(planned: Planned, engine: Arc<Engine>, options: &Options) -> Stage {
         let spec = GroupSpec { rules: vec![planned.spec.clone()], ..planned.group.clone() };
         let group = Group::new("", &spec, options.interval, options.query_offset);
         let interval = group.interval().max(options.step_min).as_millis().max(1) as i64;
         let watched = options.watched.contains(&planned.spec.name) && !planned.spec.is_alerting();
         Stage {
-            rule,
+            rule: planned.at,
             planned,
             group,
             interval,
@@ -265,9 +265,9 @@ pub(super) struct Running {
 
 impl Running {
     /// `read` says whether a rule reads what the rules of this unit write.
-    pub fn new(unit: Unit, first: usize, engine: &Arc<Engine>, options: &Options, read: bool) -> Running {
-        let number = |(at, planned)| Stage::new(first + at, planned, engine.clone(), options);
-        Running { level: unit.level, stages: unit.rules.into_iter().enumerate().map(number).collect(), read }
+    pub fn new(unit: Unit, engine: &Arc<Engine>, options: &Options, read: bool) -> Running {
+        let stage = |planned| Stage::new(planned, engine.clone(), options);
+        Running { level: unit.level, stages: unit.rules.into_iter().map(stage).collect(), read }
     }
 
     /// Evaluates all that is due from `from` on and before `end`.

@@ -90,7 +90,8 @@ impl MarketSeries {
         MarketSeries { only: Some(mics), ..MarketSeries::of_used(live) }
     }
 
-    fn collect_at(&self, out: &mut Collected, now: Timestamp) {
+    /// The series as they stand at `now`, for callers that have a clock of their own.
+    pub fn collect_at(&self, out: &mut Collected, now: Timestamp) {
         let Ok(at) = jiff::Timestamp::from_millisecond(now.as_millis()) else { return };
         let calendar = self.live.calendar();
         let mics = self.only.clone().unwrap_or_else(|| self.live.used());

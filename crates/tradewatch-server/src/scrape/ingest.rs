@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, Sample, SeriesId, Timestamp};
+use tradewatch_tsdb::{
+    Appender, Db, EXEMPLARS_MAX, Exemplar, Labels, Metadata, MetricKind, STALE_NAN, Sample, SeriesId,
+    Timestamp,
+};
 
 use super::fingerprint::Fingerprint;
 use super::line::{Descriptor, Format, Line, LineError, Lines};
@@ -161,6 +164,8 @@ pub struct Ingest {
     /// The values of a body, as long as its lines are those of the last one.
     values: Vec<f64>,
     pending: Vec<Pending>,
+    /// Exemplars of a body, by the entry of their series; without a time of their own they get that of the scrape.
+    exemplars: Vec<(u32, Labels, f64, Option<i64>)>,
     /// Counts the scrapes whose lines were not those of the one before.
     scrapes: u64,
     report: Vec<(Labels, SeriesId)>,
@@ -182,6 +187,7 @@ impl Ingest {
             steady: Vec::new(),
             values: Vec::new(),
             pending: Vec::new(),
+            exemplars: Vec::new(),
             scrapes: 0,
             report: Vec::new(),
             descriptors: HashMap::new(),
@@ -234,13 +240,33 @@ impl Ingest {
             self.index = None;
             self.pending.clear();
             self.values.clear();
+            self.exemplars.clear();
             self.order.clear();
         } else if self.pending.is_empty() && !self.steady.is_empty() {
             self.commit_steady(now, &mut scraped, took)?;
+            self.add_exemplars(now);
             return Ok(scraped);
         }
         self.commit_changed(now, &mut scraped, took)?;
+        self.add_exemplars(now);
         Ok(scraped)
+    }
+
+    fn note_exemplar(&mut self, lines: &Lines<'_>, entry: u32, text: Option<&[u8]>) {
+        // One that makes no sense costs neither the sample nor the scrape.
+        let Some((labels, value, ts)) = text.and_then(|text| lines.parse_exemplar(text)) else { return };
+        if self.exemplars.len() < EXEMPLARS_MAX {
+            self.exemplars.push((entry, Labels::from_pairs(labels), value, ts));
+        }
+    }
+
+    fn add_exemplars(&mut self, now: Timestamp) {
+        for (entry, labels, value, ts) in self.exemplars.drain(..) {
+            let ts = ts.map_or(now, Timestamp::from_millis);
+            if let Some(series) = self.entries.get(entry as usize).and_then(|entry| entry.stored.as_ref()) {
+                self.db.add_exemplar(series, Exemplar { labels, value, ts });
+            }
+        }
     }
 
     /// Commits a body with the lines of the one before.
@@ -341,6 +367,7 @@ impl Ingest {
         let mut cursor = 0;
         self.pending.clear();
         self.values.clear();
+        self.exemplars.clear();
         let mut is_same = !self.steady.is_empty();
         loop {
             if is_same {
@@ -357,11 +384,12 @@ impl Ingest {
             if is_same && !is_known_end && !matches!(line, Some(Line::Descriptor(_))) {
                 // What was read goes the usual way after all, unless the line is only written in another way.
                 match line {
-                    Some(Line::Sample { series, value, ts: None })
+                    Some(Line::Sample { series, value, ts: None, exemplar })
                         if self.order.get(cursor).is_some_and(|at| {
                             self.entries[*at as usize].written == Fingerprint::of(series)
                         }) =>
                     {
+                        self.note_exemplar(&lines, self.order[cursor], exemplar);
                         self.values.push(value);
                         cursor += 1;
                         continue;
@@ -376,13 +404,14 @@ impl Ingest {
             let Some(line) = line else { break };
             match line {
                 Line::Descriptor(text) => self.note_descriptor(text, format),
-                Line::Sample { series, value, ts } => {
+                Line::Sample { series, value, ts, exemplar } => {
                     let at = self.find(&lines, series, &mut cursor, scraped)?;
                     scraped.samples += 1;
                     if self.entries[at as usize].stored.is_some() {
                         scraped.kept += 1;
                         self.check_count(scraped.kept, lines.number)?;
                     }
+                    self.note_exemplar(&lines, at, exemplar);
                     self.pending.push(Pending {
                         entry: at,
                         value,

@@ -59,6 +59,8 @@ pub enum Line<'a> {
         value: f64,
         /// Milliseconds since the Unix epoch, if the target gave a time.
         ts: Option<i64>,
+        /// What stands behind `#`, to be read by [`Lines::parse_exemplar`].
+        exemplar: Option<&'a [u8]>,
     },
     /// `# TYPE`, `# HELP` or `# UNIT`: the whole line, to be read by [`Descriptor::parse`] when it is new.
     Descriptor(&'a [u8]),
@@ -168,7 +170,28 @@ impl<'a> Lines<'a> {
         if self.format == Format::Text && rest < line.len() {
             return Err(self.error(rest, format!("{} after the time stamp", quote(&line[rest..]))));
         }
-        Ok(Line::Sample { series: &line[start..end], value, ts })
+        let exemplar = match line.get(rest) {
+            Some(b'#') => Some(&line[rest + 1..]),
+            _ => None,
+        };
+        Ok(Line::Sample { series: &line[start..end], value, ts, exemplar })
+    }
+
+    /// The labels, the value and the time in milliseconds of an exemplar; `None` if it is not one.
+    pub fn parse_exemplar(&self, text: &[u8]) -> Option<(Vec<(String, String)>, f64, Option<i64>)> {
+        let text = &text[blanks(text, 0)..];
+        let end = self.series_end(text, 0).ok().filter(|_| text.first() == Some(&b'{'))?;
+        // Labels are parsed behind a name.
+        let named = [b"exemplar", &text[..end]].concat();
+        let mut labels = self.parse_series(&named).ok()?;
+        labels.remove(0);
+        let from = blanks(text, end);
+        let to = token_end(text, from);
+        let value = parse_value(std::str::from_utf8(&text[from..to]).ok()?)?;
+        let from = blanks(text, to);
+        let to = token_end(text, from);
+        let ts = if from == to { None } else { Some(self.timestamp(&text[from..to])?) };
+        (blanks(text, to) == text.len()).then_some((labels, value, ts))
     }
 
     fn timestamp(&self, met: &[u8]) -> Option<i64> {
@@ -494,8 +517,11 @@ mod tests {
             };
             shown += &match line {
                 Line::Descriptor(text) => format!("{:?}\n", Descriptor::parse(text)),
-                Line::Sample { series, value, ts } => match lines.parse_series(series) {
-                    Ok(labels) => format!("{labels:?} {value} {ts:?}\n"),
+                Line::Sample { series, value, ts, exemplar } => match lines.parse_series(series) {
+                    Ok(labels) => {
+                        let exemplar = exemplar.map(|text| format!(" # {:?}", lines.parse_exemplar(text)));
+                        format!("{labels:?} {value} {ts:?}{}\n", exemplar.unwrap_or_default())
+                    }
                     Err(error) => format!("error {error}\n"),
                 },
             };
@@ -560,11 +586,12 @@ mod tests {
     fn open_metrics_is_read() {
         check(
             Format::OpenMetrics,
-            b"# UNIT a_seconds seconds\na_seconds_bucket{le=\"1.0\"} 3 1.5 # {trace_id=\"x\"} 0.5 1.2\na_seconds_count 3 # {t=\"x\"} 1\n# EOF\n",
+            b"# UNIT a_seconds seconds\na_seconds_bucket{le=\"1.0\"} 3 1.5 # {trace_id=\"x\"} 0.5 1.2\na_seconds_count 3 # {t=\"x\"} 1\nb 3 # x\n# EOF\n",
             expect![[r#"
                 Some(Unit("a_seconds", "seconds"))
-                [("__name__", "a_seconds_bucket"), ("le", "1.0")] 3 Some(1500)
-                [("__name__", "a_seconds_count")] 3 None
+                [("__name__", "a_seconds_bucket"), ("le", "1.0")] 3 Some(1500) # Some(([("trace_id", "x")], 0.5, Some(1200)))
+                [("__name__", "a_seconds_count")] 3 None # Some(([("t", "x")], 1.0, None))
+                [("__name__", "b")] 3 None # None
             "#]],
         );
         check(

@@ -6,6 +6,7 @@ mod backtest;
 mod check;
 mod demo;
 mod differential;
+mod doctor;
 mod pipeline;
 mod platforms;
 mod recording;
