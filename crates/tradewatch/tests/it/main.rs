@@ -5,8 +5,9 @@
 mod check;
 mod demo;
 mod differential;
-mod pipeline;
+mod drill;
 mod platforms;
+mod quiet;
 mod recording;
 mod restore;
 mod routing;
