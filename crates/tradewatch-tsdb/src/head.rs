@@ -546,9 +546,13 @@ impl Replayer {
                 Entry::Floats(floats) => self.gather(floats),
                 Entry::Metadata { .. } => self.apply_entry(entry),
                 // A series that is known already keeps its chunks apart from what came before.
-                Entry::Series { ref labels, .. } if self.head.id_of(labels).is_none() => {
-                    self.apply_entry(entry);
-                }
+                Entry::Series { id, labels } => match self.head.id_of(&labels) {
+                    None => self.add(id, labels),
+                    Some(existing) => {
+                        self.apply_gathered();
+                        self.define_again(id, existing);
+                    }
+                },
                 _ => {
                     self.apply_gathered();
                     self.apply_entry(entry);
@@ -678,24 +682,38 @@ impl Replayer {
     }
 
     fn define(&mut self, id: u32, labels: Labels) {
-        if let Some(existing) = self.head.id_of(&labels) {
-            if existing != id {
-                self.aliases.insert(id, existing);
-                // What the retention had dropped must not be kept by what came later.
-                self.head.close_open(existing);
-            }
-        } else if !self.head.series.contains(id) && id < u32::MAX / 2 {
+        match self.head.id_of(&labels) {
+            Some(existing) => self.define_again(id, existing),
+            None => self.add(id, labels),
+        }
+    }
+
+    fn define_again(&mut self, id: u32, existing: u32) {
+        if existing != id {
+            self.aliases.insert(id, existing);
+            // What the retention had dropped must not be kept by what came later.
+            self.head.close_open(existing);
+        }
+        self.take_id(id);
+    }
+
+    fn add(&mut self, id: u32, labels: Labels) {
+        if !self.head.series.contains(id) && id < u32::MAX / 2 {
             // Ids ascend in the index; a log in order defines them so, but for those two appenders raced for.
             self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels) });
             self.head.by_labels.insert(&self.head.series, id);
         }
+        self.take_id(id);
+    }
+
+    fn take_id(&mut self, id: u32) {
         self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
     }
 
     /// Counts samples whose series is not known. Its id stays taken: it must not come to mean another.
     fn miss(&mut self, id: u32, samples: u64) {
         self.without_series += samples;
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
+        self.take_id(id);
     }
 
     fn resolve(&self, id: u32) -> u32 {

@@ -10,6 +10,7 @@ mod files;
 mod output;
 mod routing;
 mod store;
+mod tune;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -61,6 +62,8 @@ enum Command {
     Check(check::CheckArgs),
     /// What rules would have done on recorded history
     Backtest(Box<backtest::BacktestArgs>),
+    /// Propose thresholds from what is normal, and show what they would have done
+    Tune(Box<tune::TuneArgs>),
     /// Work with metric catalogues
     Catalog {
         #[command(subcommand)]
@@ -476,6 +479,7 @@ fn main() -> ExitCode {
             },
             Command::Check(args) => check::run(args).await,
             Command::Backtest(args) => backtest::run(*args).await,
+            Command::Tune(args) => tune::run(*args).await,
             Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
                 check::learn(&url, &platform, &service, out.as_deref()).await
             }

@@ -92,6 +92,8 @@ pub struct Options {
     /// Evaluation begins so long before `from`, so that `for` and recorded series are right there; `None` for as long as
     /// the rules need.
     pub warm_up: Option<Duration>,
+    /// Evaluation begins no earlier than this, unless `from` does: before history begins, everything is absent.
+    pub history_begins: Option<Timestamp>,
     /// Between two evaluations of a group that names no interval.
     pub interval: Duration,
     /// At least this lies between two evaluations of any group.
@@ -121,6 +123,7 @@ impl Options {
             from,
             to,
             warm_up: None,
+            history_begins: None,
             interval: Duration::from_secs(60),
             step_min: Duration::ZERO,
             query_offset: Duration::ZERO,
@@ -220,6 +223,7 @@ pub fn replay(
     let plan = Plan::new(files, options);
     let warm_up = options.warm_up.unwrap_or(plan.warm_up);
     let begin = options.from - warm_up;
+    let begin = options.history_begins.map_or(begin, |first| begin.max(first.min(options.from)));
     let mut replay = Replay::new(files, plan, options, begin);
     let mut from = begin;
     while from < options.to {

@@ -70,6 +70,17 @@ pub fn read(path: &Path) -> Result<Vec<Incident>> {
     Ok(found)
 }
 
+/// The incidents that people marked at the monitor whose data directory this is.
+///
+/// # Errors
+/// As [`read`].
+pub fn marked(folder: &Path) -> Result<Vec<Incident>> {
+    match super::history::inside(folder).unwrap_or_default().join("annotations.jsonl") {
+        marks if marks.is_file() => read(&marks),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// The incidents among annotations.
 pub fn of_annotations(annotations: &[Annotation]) -> Vec<Incident> {
     let marked = annotations.iter().filter(|mark| mark.tags.iter().any(|tag| tag == TAG));

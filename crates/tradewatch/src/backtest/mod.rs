@@ -2,7 +2,7 @@
 
 mod follow;
 pub mod history;
-mod incidents;
+pub mod incidents;
 pub mod print;
 pub mod rules;
 mod score;
@@ -139,6 +139,7 @@ pub fn options(args: &HistoryArgs, opened: &Opened) -> Options {
     Options {
         interval: args.interval,
         step_min: args.step.unwrap_or_default(),
+        history_begins: opened.begins,
         ..Options::new(opened.from, opened.to)
     }
 }
@@ -178,12 +179,7 @@ fn read_incidents(args: &BacktestArgs, opened: &Opened, runtime: &Handle) -> Res
     let (from, to) = (opened.from, opened.to);
     let mut found = match (&args.incidents, &args.history.data, &args.history.url) {
         (Some(path), _, _) => incidents::read(path)?,
-        (None, Some(folder), _) => {
-            match history::inside(folder).unwrap_or_default().join("annotations.jsonl") {
-                marks if marks.is_file() => incidents::read(&marks)?,
-                _ => Vec::new(),
-            }
-        }
+        (None, Some(folder), _) => incidents::marked(folder)?,
         (None, None, Some(url)) => asked(url, from, to, runtime),
         _ => Vec::new(),
     };

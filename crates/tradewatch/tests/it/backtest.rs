@@ -2,11 +2,12 @@
 //! the corrected ones, each kind of history, and what cannot be read.
 
 use crate::recording::target_labels;
+use crate::support::{PATIENCE, Ports, client, eventually};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -227,4 +228,77 @@ fn what_cannot_be_read_is_named() {
     refused(&["backtest", rules, "--url", "http://127.0.0.1:1", "--from", "1h"], "127.0.0.1:1");
     let said = ok(&["backtest", rules, "--openmetrics", history, "--incidents", shown(&marks), "--episodes"]);
     assert!(said.contains("recall 100 % (1 of 1)") && said.contains("2025-10-09T08:54:20"), "{said}");
+}
+
+/// The samples of a file, in a real Prometheus.
+async fn prometheus(folder: &Path, history: &Path) -> (Child, String) {
+    let data = folder.join("prometheus");
+    let blocks = ["tsdb", "create-blocks-from", "openmetrics", shown(history), shown(&data)];
+    let made =
+        Command::new("promtool").args(blocks).output().expect("the Debian package prometheus is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::write(folder.join("prometheus.yml"), "scrape_configs: []\n").expect("written");
+    let address = format!("127.0.0.1:{}", Ports::free().monitor);
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", shown(&folder.join("prometheus.yml"))))
+        .arg(format!("--storage.tsdb.path={}", shown(&data)))
+        .arg("--storage.tsdb.retention.time=100y")
+        .arg(format!("--web.listen-address={address}"))
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the Debian package prometheus is installed");
+    let url = format!("http://{address}");
+    eventually("Prometheus", PATIENCE, async || {
+        client().get(&format!("{url}/-/ready")).await.ok().filter(|answer| answer.is_success())
+    })
+    .await;
+    (child, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_gives_what_the_file_gives() {
+    let place = TempDir::new().expect("a folder");
+    let (rules, history) = (place.path().join("rules.yml"), place.path().join("day.om"));
+    let begin = 1_760_000_400;
+    let mut text = String::from("# TYPE orders counter\n# TYPE up gauge\n");
+    for (series, of) in [("orders_total{side=\"buy\"}", 3), ("orders_total{side=\"sell\"}", 5)] {
+        for minute in 0..1200 {
+            // A pause of half an hour, and a counter that begins anew.
+            if !(300..330).contains(&minute) {
+                let value = if minute < 700 { minute * of } else { (minute - 700) * of };
+                writeln!(text, "{series} {value} {}", begin + minute * 60).expect("to a string");
+            }
+        }
+    }
+    for minute in 0..1200 {
+        writeln!(text, "up {} {}", u8::from(minute % 97 > 4), begin + minute * 60).expect("to a string");
+    }
+    std::fs::write(&history, text + "# EOF\n").expect("written");
+    let text = "groups:\n- name: g\n  rules:\n  - {record: 'side:orders:rate', expr: 'rate(orders_total[5m])'}\n  \
+                - {alert: Slow, expr: 'side:orders:rate < 0.06', for: 3m}\n  - {alert: Down, expr: up == 0, for: 1m}\n  \
+                - {alert: Gone, expr: 'absent(orders_total{side=\"buy\"})'}\n";
+    std::fs::write(&rules, text).expect("written");
+    let (mut server, url) = prometheus(place.path(), &history).await;
+    let span = ["--from", "1760004000", "--to", "1760072400", "--format", "json"];
+    let ask = |source: [&str; 2]| -> Json {
+        let said = ok(&[&["backtest", shown(&rules)], &source[..], &span[..]].concat());
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let (theirs, ours) = (ask(["--url", &url]), ask(["--openmetrics", shown(&history)]));
+    server.kill().and_then(|()| server.wait()).expect("it ends");
+    assert!(ours["version"]["episodes"].as_array().is_some_and(|episodes| episodes.len() > 10), "{ours}");
+    // The file has no staleness markers; those that a pause gets end what was seen before it earlier.
+    let of = |outcome: &Json, name: &str| -> Vec<String> {
+        let episodes = outcome["version"]["episodes"].as_array().expect("episodes");
+        let own = episodes.iter().filter(|episode| episode["alert"] == name);
+        own.map(|e| format!("{} {} {}", e["labels"], e["firing"], e["resolved"])).collect()
+    };
+    assert_eq!(of(&theirs, "Down"), of(&ours, "Down"));
+    let (gone, late) = (of(&theirs, "Gone"), of(&ours, "Gone"));
+    assert_eq!((gone.len(), late.len()), (1, 1), "{gone:?} {late:?}");
+    assert!(
+        gone[0].contains("2025-10-09T14:00:00.000Z") && late[0].contains("2025-10-09T14:04:00.000Z"),
+        "{gone:?} {late:?}"
+    );
 }

@@ -15,3 +15,4 @@ mod routing;
 mod serve;
 mod store;
 mod support;
+mod tune;

@@ -44,6 +44,8 @@ pub struct Opened {
     pub source: Source,
     pub from: Timestamp,
     pub to: Timestamp,
+    /// The first sample there is, where that is known.
+    pub begins: Option<Timestamp>,
 }
 
 /// A history.
@@ -109,7 +111,7 @@ pub fn open(args: &HistoryArgs, runtime: Handle, now: Timestamp) -> Result<Opene
     {
         bail!("there is no sample from {from} to {to}; history goes from {first} to {last}");
     }
-    Ok(Opened { source, from, to })
+    Ok(Opened { source, from, to, begins: span.map(|(first, _)| first) })
 }
 
 fn store(folder: &Path) -> Result<(Source, Option<(Timestamp, Timestamp)>)> {
