@@ -98,6 +98,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("release build", |run| {
         cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
     });
+    run.stage("drills", drills);
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
     if size == Size::Full {
@@ -260,6 +261,13 @@ fn ui(run: &Run) -> Result<()> {
     command(&run.root, "git", &["diff", "--exit-code", "--stat", "--", "ui/dist"], &[])
         .context("ui/dist is not what `npm run build` gives; commit the new build")?;
     command(&ui, "npm", &["run", "--silent", "test:browser"], &[])
+}
+
+/// Every alert of the platform fires by a real fault, is told and clears; with its threshold out of reach its drill fails.
+fn drills(run: &Run) -> Result<()> {
+    let all = ["drill", "--platform", "trading-platform"];
+    command(&run.root, "target/release/tradewatch", &all, &[])?;
+    command(&run.root, "target/release/tradewatch", &[&all[..], &["--out-of-reach"]].concat(), &[])
 }
 
 /// The announced scene of faults, to its summary.

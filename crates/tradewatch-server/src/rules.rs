@@ -204,6 +204,28 @@ struct Running {
     not_before: Timestamp,
     /// How long the last evaluation took.
     took: Duration,
+    /// The rules that fail, by their place, and why; each is logged once.
+    failing: HashMap<usize, String>,
+}
+
+impl Running {
+    /// Says when a rule begins to fail, fails otherwise, or no longer fails.
+    fn log_failures(&mut self, outcomes: &[RuleOutcome], group: &str) {
+        for outcome in outcomes {
+            let before = self.failing.get(&outcome.rule);
+            match &outcome.error {
+                Some(why) if before != Some(why) => {
+                    tracing::warn!("group {group}, rule {:?} cannot be evaluated: {why}", outcome.name);
+                    self.failing.insert(outcome.rule, why.clone());
+                }
+                None if before.is_some() => {
+                    tracing::info!("group {group}, rule {:?} can be evaluated again", outcome.name);
+                    self.failing.remove(&outcome.rule);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Evaluates all groups.
@@ -398,6 +420,8 @@ impl Runner {
                 (a, b) => a.or(b),
             };
             one.took = evaluation.rules.iter().map(|rule| rule.took).sum();
+            let group = one.label.as_str().to_owned();
+            one.log_failures(&evaluation.rules, &group);
             let failures = evaluation.rules.iter().filter(|rule| rule.error.is_some()).count();
             let metrics = &self.own.metrics;
             metrics.rule_evaluations_total.at((one.label,)).inc_by(evaluation.rules.len() as u64);
@@ -520,6 +544,7 @@ impl Runner {
             last,
             not_before,
             took: Duration::ZERO,
+            failing: HashMap::new(),
         });
         self.next_id += 1;
     }

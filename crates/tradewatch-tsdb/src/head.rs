@@ -463,8 +463,6 @@ const ANY_WINDOW: Duration = Duration::MAX;
 /// Floats of the same series, a row for each commit.
 #[derive(Debug)]
 struct Gathered {
-    /// The least and the greatest id.
-    range: (Option<u32>, Option<u32>),
     start: Option<Timestamp>,
     ids: Vec<u32>,
     /// Ascending.
@@ -488,6 +486,7 @@ pub struct Replayer {
     pub samples: u64,
     /// Floats that are not applied yet, by their list of series; no two lists share one.
     gathered: Vec<Gathered>,
+    gathered_ids: IdMap<()>,
     gathered_samples: usize,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
@@ -546,9 +545,13 @@ impl Replayer {
                 Entry::Floats(floats) => self.gather(floats),
                 Entry::Metadata { .. } => self.apply_entry(entry),
                 // A series that is known already keeps its chunks apart from what came before.
-                Entry::Series { ref labels, .. } if self.head.id_of(labels).is_none() => {
-                    self.apply_entry(entry);
-                }
+                Entry::Series { id, labels } => match self.head.id_of(&labels) {
+                    None => self.add(id, labels),
+                    Some(existing) => {
+                        self.apply_gathered();
+                        self.define_again(id, existing);
+                    }
+                },
                 _ => {
                     self.apply_gathered();
                     self.apply_entry(entry);
@@ -569,15 +572,15 @@ impl Replayer {
             group.times.push(ts);
             group.values.extend_from_slice(&floats.values);
         } else {
-            let (min, max) = (floats.ids.iter().min().copied(), floats.ids.iter().max().copied());
-            // The samples of a series must come in the order of the log.
-            let is_apart = |group: &Gathered| group.range.1 < min || group.range.0 > max;
-            if self.gathered.len() >= GROUPS_MAX || !self.gathered.iter().all(is_apart) {
+            // The samples of a series must come in the order of the log. The ids of one target need not be neighbours.
+            let is_apart = floats.ids.iter().all(|id| !self.gathered_ids.contains_key(id));
+            if self.gathered.len() >= GROUPS_MAX || !is_apart {
                 self.apply_gathered();
             }
+            self.gathered_ids.extend(floats.ids.iter().map(|id| (*id, ())));
             let Floats { start, ids, values, .. } = floats;
             self.gathered_samples += values.len();
-            self.gathered.push(Gathered { range: (min, max), start, ids, times: vec![ts], values });
+            self.gathered.push(Gathered { start, ids, times: vec![ts], values });
             return;
         }
         self.gathered_samples += floats.values.len();
@@ -589,6 +592,7 @@ impl Replayer {
     /// Packs what was gathered.
     fn apply_gathered(&mut self) {
         self.gathered_samples = 0;
+        self.gathered_ids.clear();
         for group in std::mem::take(&mut self.gathered) {
             let width = group.ids.len();
             for (at, id) in group.ids.iter().enumerate() {
@@ -678,24 +682,38 @@ impl Replayer {
     }
 
     fn define(&mut self, id: u32, labels: Labels) {
-        if let Some(existing) = self.head.id_of(&labels) {
-            if existing != id {
-                self.aliases.insert(id, existing);
-                // What the retention had dropped must not be kept by what came later.
-                self.head.close_open(existing);
-            }
-        } else if !self.head.series.contains(id) && id < u32::MAX / 2 {
+        match self.head.id_of(&labels) {
+            Some(existing) => self.define_again(id, existing),
+            None => self.add(id, labels),
+        }
+    }
+
+    fn define_again(&mut self, id: u32, existing: u32) {
+        if existing != id {
+            self.aliases.insert(id, existing);
+            // What the retention had dropped must not be kept by what came later.
+            self.head.close_open(existing);
+        }
+        self.take_id(id);
+    }
+
+    fn add(&mut self, id: u32, labels: Labels) {
+        if !self.head.series.contains(id) && id < u32::MAX / 2 {
             // Ids ascend in the index; a log in order defines them so, but for those two appenders raced for.
             self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels) });
             self.head.by_labels.insert(&self.head.series, id);
         }
+        self.take_id(id);
+    }
+
+    fn take_id(&mut self, id: u32) {
         self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
     }
 
     /// Counts samples whose series is not known. Its id stays taken: it must not come to mean another.
     fn miss(&mut self, id: u32, samples: u64) {
         self.without_series += samples;
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
+        self.take_id(id);
     }
 
     fn resolve(&self, id: u32) -> u32 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::block::{Block, TimesCache};
 use crate::blocks;
-use crate::chunk::{Chunk, ChunkKind, Packed};
+use crate::chunk::{Chunk, ChunkKind, Mark, Packed};
 use crate::db::Db;
 use crate::head::Head;
 use crate::log::Damage;
@@ -233,6 +233,12 @@ enum Part {
         chunk: Packed<'static>,
         bytes: Range<usize>,
     },
+    /// The end of a chunk that was being written, behind a mark.
+    Tail {
+        chunk: Packed<'static>,
+        mark: Mark,
+        bytes: Range<usize>,
+    },
     /// Its newest samples, copied.
     Rows(Range<usize>),
     Late(Range<usize>),
@@ -297,6 +303,13 @@ impl Selection {
                 let chunk = Packed { data: &self.open[bytes.clone()], ..*chunk };
                 columns.read(&chunk, self.start, self.end);
             }
+            Part::Tail { chunk, mark, bytes } => {
+                let before = columns.ts.len();
+                let chunk = Packed { data: &self.open[bytes.clone()], ..*chunk };
+                let (start, end) = (self.start.as_millis(), self.end.as_millis());
+                chunk.tail_into(mark, start, end, &mut columns.ts, &mut columns.values);
+                columns.put_float_starts(before, chunk.start);
+            }
             Part::Rows(range) => {
                 let before = columns.ts.len();
                 let rows = &self.rows[range.clone()];
@@ -346,10 +359,13 @@ impl Selection {
         if let Some(open) = series.open.as_ref().filter(|open| open.first() <= end && open.last() >= start) {
             follow(open.first().as_millis(), open.last().as_millis());
             let chunk = open.packed();
-            let at = self.open.len();
-            self.open.extend_from_slice(chunk.data);
-            let bytes = at..self.open.len();
-            self.parts.push(Part::Open { chunk: Packed { data: &[], ..chunk }, bytes });
+            let (at, mark) = (self.open.len(), open.mark_before(start));
+            self.open.extend_from_slice(&chunk.data[mark.map_or(0, |mark| mark.bit as usize / 8)..]);
+            let (chunk, bytes) = (Packed { data: &[], ..chunk }, at..self.open.len());
+            self.parts.push(match mark {
+                Some(mark) => Part::Tail { chunk, mark, bytes },
+                None => Part::Open { chunk, bytes },
+            });
         }
         if let Some(column) = head.column(series, start, end) {
             let (times, at) = (column.times(), self.rows.len());

@@ -119,7 +119,7 @@ impl Head {
 
     /// Adds floats of one time that have been checked: each series is there, and has nothing as new.
     pub fn push_row(&mut self, ids: &[u32], ts: Timestamp, values: &[f64]) {
-        let is_next = self.is_next_row(ids, ts) || self.form_group(ids) && self.is_next_row(ids, ts);
+        let is_next = self.takes_row(ids, ts);
         let first = ids.first().and_then(|id| self.series.get(*id));
         let Some(place) = first.filter(|_| is_next).map(|first| first.place) else {
             for (id, value) in ids.iter().zip(values) {
@@ -139,6 +139,11 @@ impl Head {
         if is_full {
             self.pack(place);
         }
+    }
+
+    /// Whether these series are a group, or can be made one, whose next row may be at `ts`.
+    fn takes_row(&mut self, ids: &[u32], ts: Timestamp) -> bool {
+        self.is_next_row(ids, ts) || self.form_group(ids) && self.is_next_row(ids, ts)
     }
 
     /// Makes a group of these series; `false` if they are few, or one of them is not there or there twice.
@@ -248,9 +253,7 @@ impl Head {
         values: Vec<f64>,
     ) -> Result<(), (Vec<i64>, Vec<f64>)> {
         let (Some(first), Some(last)) = (times.first(), times.last().copied()) else { return Ok(()) };
-        if !self.is_next_row(&ids, Timestamp::from_millis(*first))
-            && !(self.form_group(&ids) && self.is_next_row(&ids, Timestamp::from_millis(*first)))
-        {
+        if !self.takes_row(&ids, Timestamp::from_millis(*first)) {
             return Err((times, values));
         }
         let place = self.series[ids[0]].place;

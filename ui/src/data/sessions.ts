@@ -51,7 +51,8 @@ export function useSessions(mic: string, version = 0): { sessions: Session[] | n
   const clock = marketClock.value[mic];
   useEffect(() => {
     const now = serverNow.peek();
-    sessionsOf(mic, now - DAYS_BACK * DAY_MS, now + DAYS_AHEAD * DAY_MS).then(
+    // A day more on either side: the first and the last day are shown whole.
+    sessionsOf(mic, now - (DAYS_BACK + 1) * DAY_MS, now + (DAYS_AHEAD + 1) * DAY_MS).then(
       (sessions) => setState({ sessions: joined(sessions), error: null }),
       (cause: Error) => setState({ sessions: null, error: cause.message }),
     );

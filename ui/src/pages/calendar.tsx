@@ -43,19 +43,17 @@ export function CalendarPage() {
     <>
       <PageHead title="Calendar" subtitle={`times in ${zoneName(zone.value)}`} />
       {error && <ErrorBox message={error} />}
+      {shown && (
+        <section class="panel calendar-facts" aria-labelledby="facts-title">
+          <header class="panel-head"><h2 id="facts-title">Halts, closures, other hours</h2></header>
+          <Facts facts={shown.facts} changed={changed} />
+          <FactForm venues={shown.venues} changed={changed} />
+        </section>
+      )}
       <div class="calendar">
         {used.map((venue) => <VenueCard key={venue.mic} venue={venue} version={again} />)}
       </div>
-      {shown && (
-        <div class="calendar-below">
-          <section class="panel calendar-facts" aria-labelledby="facts-title">
-            <header class="panel-head"><h2 id="facts-title">Halts, closures, other hours</h2></header>
-            <Facts facts={shown.facts} changed={changed} />
-            <FactForm venues={shown.venues} changed={changed} />
-          </section>
-          {others.length > 0 && <Others venues={others} />}
-        </div>
-      )}
+      {others.length > 0 && <Others venues={others} />}
     </>
   );
 }
@@ -142,7 +140,7 @@ function VenueCard({ venue, version }: { venue: Venue; version: number }) {
             const inside = always ? [{ open_ms: day, close_ms: end, special: false }] : sessions.filter((s) => s.close_ms > day && s.open_ms < end);
             const isToday = now >= day && now < end;
             const short = inside.some((s) => s.special);
-            const hours = inside.length === 0 ? "closed" : inside.some((s) => s.open_ms <= day && s.close_ms >= end) ? "all day" : inside.map((s) => `${timeOfDay(Math.max(day, s.open_ms), zoneId).slice(0, 5)} to ${timeOfDay(Math.min(end, s.close_ms), zoneId).slice(0, 5)}`).slice(0, 2).join(", ") + (inside.length > 2 ? ` and ${inside.length - 2} more` : "");
+            const hours = inside.length === 0 ? "closed" : inside.some((s) => s.open_ms <= day && s.close_ms >= end) ? "all day" : inside.map((s) => `${timeOfDay(Math.max(day, s.open_ms), zoneId).slice(0, 5)} to ${timeOfDay(Math.min(end, s.close_ms), zoneId).slice(0, 5)}`).join(", ");
             return (
               <div key={day} class={`week-row ${isToday ? "is-today" : ""}`} role="row">
                 <span role="rowheader">{weekday} {at.month}-{at.day}</span>
@@ -154,7 +152,7 @@ function VenueCard({ venue, version }: { venue: Venue; version: number }) {
                   })}
                   {isToday && <b class="week-now" style={{ left: `${((now - day) / (end - day)) * 100}%` }} />}
                 </span>
-                <span role="cell" class="tabular">{hours}{short && " ½"}{short && <span class="sr">, not the usual hours</span>}</span>
+                <span role="cell" class="tabular week-text" title={hours}>{hours}{short && " ½"}{short && <span class="sr">, not the usual hours</span>}</span>
               </div>
             );
           })}

@@ -189,7 +189,7 @@ impl Sources {
         let synthetic = |instrument| {
             let seed = Seed(config.seed);
             let rate = config.stock_quotes_per_second;
-            Synthetic::new(instrument, market.clone(), seed, start, rate, config.volatility)
+            Synthetic::new(instrument, market.of(instrument.symbol), seed, start, rate, config.volatility)
         };
         Sources {
             timeline,

@@ -5,7 +5,7 @@ use crate::runtime::{Clock, Nanos};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tradewatch_calendar::Calendar;
+use tradewatch_calendar::{Calendar, Halt, Overlay};
 
 /// The venue of the equities.
 pub const MIC: &str = "XNYS";
@@ -18,6 +18,12 @@ const YEAR: Nanos = 366 * 86_400 * SECOND;
 pub enum MarketClockConfig {
     /// The real sessions of New York.
     Wall,
+    /// The real sessions of New York, with ad hoc closures, other hours and halts.
+    Overlaid {
+        /// As [`Overlay::parse`] reads it.
+        #[serde(deserialize_with = "overlay")]
+        overlay: String,
+    },
     /// A session that opens at a given time and repeats, so that a demo never meets a closed market at its start.
     Virtual {
         /// First opening, in seconds since the Unix epoch.
@@ -31,6 +37,12 @@ pub enum MarketClockConfig {
     },
 }
 
+fn overlay<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    Overlay::parse(&text).map_err(serde::de::Error::custom)?;
+    Ok(text)
+}
+
 fn session_seconds() -> i64 {
     6 * 3600 + 1800
 }
@@ -42,9 +54,13 @@ fn closed_seconds() -> i64 {
 impl MarketClockConfig {
     /// The calendar that this is, for whoever else has to agree with it.
     pub fn calendar(&self) -> Calendar {
-        match *self {
+        match self {
             MarketClockConfig::Wall => Calendar::new(),
-            MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } => {
+            // What was read has been checked; what a program made up wrongly changes nothing.
+            MarketClockConfig::Overlaid { overlay } => {
+                Calendar::new().with_overlay(Overlay::parse(overlay).unwrap_or_default())
+            }
+            &MarketClockConfig::Virtual { opens_at, open_seconds, closed_seconds } => {
                 let opens_at = stamp(opens_at.saturating_mul(SECOND));
                 let seconds = |count: i64| Duration::from_secs(count.max(0).unsigned_abs());
                 Calendar::new().with_virtual_session(
@@ -82,17 +98,32 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub struct MarketClock {
     calendar: Calendar,
+    /// The symbol whose halts count besides those of the venue.
+    symbol: Option<String>,
 }
 
 impl MarketClock {
     /// The clock that `config` describes. A session of no length is taken as one second.
     pub fn new(config: &MarketClockConfig) -> MarketClock {
-        MarketClock { calendar: config.calendar() }
+        MarketClock { calendar: config.calendar(), symbol: None }
     }
 
-    /// Whether equities trade at `at`. Beyond the calendar's horizon they are taken not to.
+    /// The same clock as one symbol meets it: with the halts of that symbol.
+    pub fn of(&self, symbol: &str) -> MarketClock {
+        MarketClock { symbol: Some(symbol.to_owned()), ..self.clone() }
+    }
+
+    /// Whether equities trade at `at`: in a session, and not halted. Beyond the calendar's horizon they are taken not to.
     pub fn is_open(&self, at: Nanos) -> bool {
-        self.session_at(at).is_some()
+        self.session_at(at).is_some() && self.halt(at).is_none()
+    }
+
+    /// The halt that holds at `at`, of the whole venue or of this clock's symbol.
+    fn halt(&self, at: Nanos) -> Option<&Halt> {
+        let symbol = self.symbol.as_deref();
+        self.calendar
+            .halts(MIC, stamp(at))
+            .find(|halt| halt.symbol.is_none() || halt.symbol.as_deref() == symbol)
     }
 
     /// The session that holds `at`.
@@ -100,8 +131,15 @@ impl MarketClock {
         self.calendar.session_at(MIC, stamp(at)).map(|session| Session::of(&session))
     }
 
-    /// The next opening after `at`; a year later where the calendar's horizon ends before it.
+    /// The next opening after `at`, or the end of a halt; a year later where the calendar's horizon ends before it.
     pub fn next_open(&self, at: Nanos) -> Nanos {
+        // A halt that ends within the session is followed by trading in the same session.
+        let resumed = self.halt(at).and_then(|halt| halt.to).map(nanos);
+        if let Some(resumed) =
+            resumed.filter(|resumed| self.session_at(at).is_some() && self.is_open(*resumed))
+        {
+            return resumed;
+        }
         self.calendar.next_open(MIC, stamp(at)).map_or(at.saturating_add(YEAR), nanos)
     }
 
@@ -162,6 +200,20 @@ mod tests {
         assert!((0..1000).all(|second| clock.is_open(second * SECOND)));
         let config = MarketClockConfig::Virtual { opens_at: -5, open_seconds: -1, closed_seconds: i64::MIN };
         assert!(MarketClock::new(&config).is_open(0), "nonsense is taken as a session of one second");
+    }
+
+    #[test]
+    fn halts_stop_trading_and_it_resumes() {
+        let overlay = "XNYS halt * 2026-11-20T10:00:00-05:00 2026-11-20T10:15:00-05:00 circuit breaker\n\
+                       XNYS halt TSLA 2026-11-20T11:00:00-05:00 2026-11-20T11:05:00-05:00 news\n";
+        let clock = MarketClock::new(&MarketClockConfig::Overlaid { overlay: overlay.to_owned() });
+        let (halted, resumed) = (at("2026-11-20T15:10:00Z"), at("2026-11-20T15:15:00Z"));
+        assert!(!clock.is_open(halted) && clock.is_open(resumed));
+        assert_eq!(clock.next_open(halted), resumed);
+        let news = at("2026-11-20T16:01:00Z");
+        assert!(clock.is_open(news) && clock.of("AAPL").is_open(news) && !clock.of("TSLA").is_open(news));
+        let wrong = serde_json::from_str::<MarketClockConfig>(r#"{"kind":"overlaid","overlay":"XNYS shut"}"#);
+        assert!(wrong.is_err(), "{wrong:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::market::MarketClockConfig;
 use crate::runtime::http::Client;
 use crate::runtime::{Clock, Nanos, Net, Shutdown, Trigger};
 use anyhow::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -96,6 +96,7 @@ pub struct Platform {
     clock: Clock,
     net: Net,
     running: BTreeMap<ServiceName, Running>,
+    frozen: BTreeSet<ServiceName>,
     /// Keeps the database in memory while no service has it open.
     database: rusqlite::Connection,
     folder: PathBuf,
@@ -121,6 +122,7 @@ impl Platform {
             clock: Clock::starting_at(options.start),
             net: Net::new_virtual(),
             running: BTreeMap::new(),
+            frozen: BTreeSet::new(),
             database: rusqlite::Connection::open(path)?,
             folder,
         };
@@ -187,8 +189,18 @@ impl Platform {
         }
     }
 
+    /// Whether a service runs and is not frozen: whether a scrape of it is answered.
+    pub fn answers(&self, name: ServiceName) -> bool {
+        self.is_up(name) && !self.frozen.contains(&name)
+    }
+
     /// Freezes the connections of a service, as `kill -STOP` does, or lets them go on.
-    pub fn freeze(&self, name: ServiceName, frozen: bool) {
+    pub fn freeze(&mut self, name: ServiceName, frozen: bool) {
+        if frozen {
+            self.frozen.insert(name);
+        } else {
+            self.frozen.remove(&name);
+        }
         if let Net::Virtual(net) = &self.net {
             net.freeze(self.config.port_base + name.port_offset(), frozen);
         }
@@ -262,6 +274,8 @@ pub struct Second<'p> {
     pub elapsed: Duration,
     /// Virtual wall time, in nanoseconds since the epoch.
     pub now: Nanos,
+    /// Set to end the run after this second.
+    pub over: bool,
 }
 
 impl Second<'_> {
@@ -293,8 +307,13 @@ pub fn simulate(
             elapsed = (elapsed + Duration::from_secs(1)).min(duration);
             tokio::time::sleep_until(start + elapsed).await;
             let now = platform.clock.now();
-            each_second(&mut Second { platform: &mut platform, elapsed, now });
+            let mut second = Second { platform: &mut platform, elapsed, now, over: false };
+            each_second(&mut second);
+            let over = second.over;
             platform.check_ends().await?;
+            if over {
+                break;
+            }
         }
         Ok(())
     })

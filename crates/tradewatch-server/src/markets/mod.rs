@@ -206,3 +206,48 @@ pub fn ending(calendar: &Calendar, used: &[String], now: Timestamp) -> Vec<Strin
 pub fn rules_of(groups: &[Group]) -> impl Iterator<Item = &RuleSpec> {
     groups.iter().flat_map(|group| group.rules().map(|(spec, ..)| spec))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tradewatch_alert::rules::RuleFile;
+
+    use super::*;
+
+    #[test]
+    fn venues_are_in_use_that_somebody_names() {
+        let text = r#"groups: [{name: g, rules: [
+          {alert: A, expr: up == 0, labels: {trading_calendar: XASX}},
+          {alert: B, expr: up == 0, labels: {trading_calendar: '{{ $labels.mic }}'}},
+          {alert: C, expr: 'tradewatch_market_open{mic="XTKS"} == 1 and on() tradewatch_market_phase{mic=~"XP.."} == 1'},
+          {alert: D, expr: 'orders_total{mic="XLON"} > 0 and on() tradewatch_market_open == 1'}]}]"#;
+        let (file, errors) = RuleFile::parse("r.yml", text);
+        assert!(errors.is_empty(), "{errors:?}");
+        let group = Group::new("r.yml", &file.groups[0], Duration::from_secs(60), Duration::ZERO);
+        let routes = tradewatch_alert::route::Config::terminal();
+        let calendar = Calendar::new();
+        let mics = ["XNYS".to_owned(), "NOPE".to_owned(), "XASX".to_owned()];
+        let groups = [group];
+        assert_eq!(
+            used(&mics, rules_of(&groups), &routes, &calendar.mics()),
+            ["XNYS", "XASX", "XPAR", "XTKS"]
+        );
+    }
+
+    #[test]
+    fn a_table_that_ends_within_sixty_days_is_told_with_the_days() {
+        let calendar = Calendar::new();
+        let used = ["XNYS", "XBOM", "CRYPTO", "XSES"].map(str::to_owned);
+        let told = |at: &str| {
+            let at: jiff::Timestamp = at.parse().expect("a time");
+            ending(&calendar, &used, Timestamp::from_millis(at.as_millisecond()))
+        };
+        assert_eq!(told("2026-10-01T00:00:00Z"), Vec::<String>::new());
+        let soon = told("2026-11-20T12:00:00Z");
+        assert_eq!(soon.len(), 2, "{soon:?}");
+        assert!(soon.iter().all(|line| line.contains("ends in 41 days")), "{soon:?}");
+        let over = told("2027-01-10T12:00:00Z");
+        assert!(over.len() == 2 && over[0].contains("ended 9 days ago"), "{over:?}");
+    }
+}

@@ -223,6 +223,8 @@ async fn while_the_market_is_shut_nothing_fires_and_a_page_says_so() {
     let waits = until_alert(&server, "MSFT", |one| one["market"]["state"] == "closed").await;
     assert_eq!(waits["state"], "pending");
     assert!(waits["market"]["until"].as_i64() > waits["since"].as_i64(), "{waits}");
+    // Its budget holds within the session.
+    assert_eq!(waits["latency_budget"]["session"], "XNYS");
     assert!(webhook.told().is_empty());
     server.shutdown().await;
 }

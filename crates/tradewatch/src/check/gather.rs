@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use tradewatch_alert::rules::RuleFile;
 use tradewatch_check::{Content, Document, Input, Options, Project, read::Problem};
 use tradewatch_server::config;
 
@@ -170,9 +171,33 @@ impl Gathered {
         ) {
             known.extend(own);
         }
+        self.options.drills = drilled(folder, name)?;
         self.options.event_driven = true;
         Ok(())
     }
+}
+
+/// The alerts that the platform's drills prove; every alert without drill is an error.
+///
+/// Alerts of the monitor's own rules are left out: what they tell of happens to a running monitor, and what proves
+/// them are its own tests.
+fn drilled(folder: &Path, name: &str) -> Result<Option<BTreeSet<String>>> {
+    if name == super::MONITOR {
+        return Ok(None);
+    }
+    let mut alerts = BTreeSet::new();
+    let file = folder.join(crate::drill::DRILLS);
+    if file.exists() {
+        alerts.extend(crate::drill::DrillFile::load(&file, None)?.drilled().into_iter().map(str::to_owned));
+    }
+    for file in std::fs::read_dir(folder.join("../").join(super::MONITOR).join("rules")).into_iter().flatten()
+    {
+        let path = file?.path();
+        let (rules, _) = RuleFile::parse(&path.display().to_string(), &std::fs::read_to_string(&path)?);
+        let rules = rules.groups.into_iter().flat_map(|group| group.rules);
+        alerts.extend(rules.filter(|rule| rule.is_alerting()).map(|rule| rule.name));
+    }
+    Ok(Some(alerts))
 }
 
 fn matches(wanted: &Path, file: &Path) -> bool {
