@@ -15,7 +15,7 @@ mod tests {
         ("tradewatch-tsdb", &[]),
         ("tradewatch-promql", &["tradewatch-tsdb"]),
         ("tradewatch-calendar", &[]),
-        ("tradewatch-alert", &["tradewatch-promql", "tradewatch-tsdb"]),
+        ("tradewatch-alert", &["tradewatch-calendar", "tradewatch-promql", "tradewatch-tsdb"]),
         (
             "tradewatch-check",
             &[

@@ -4,6 +4,9 @@
 //! process. The rival runs at its most aggressive: rules evaluated as often as it scrapes, `group_wait: 0s`. Each trial is
 //! an alert of its own, so that no grouping of earlier ones stands in its way. Then the same for what the SDK pushes.
 
+pub mod engine;
+mod workload;
+
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;

@@ -27,6 +27,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "fonts-dejavu-core",
     "curl",
     "python3-venv",
+    "dnsmasq-base",
     "python3-aiosmtpd",
     "valgrind",
 ];
@@ -40,6 +41,7 @@ const DEBIAN_FILES: &[&str] = &[
     "/usr/bin/chromium",
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     "/usr/bin/curl",
+    "/usr/sbin/dnsmasq",
     "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
     "/usr/bin/valgrind",
 ];

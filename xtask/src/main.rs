@@ -97,6 +97,8 @@ enum Bench {
         #[arg(long, default_value = bench::ALERTMANAGER)]
         alertmanager: PathBuf,
     },
+    /// Ingestion, memory, queries, disk and the start after a kill, beside Prometheus and VictoriaMetrics.
+    Engine(bench::engine::Options),
 }
 
 fn main() -> ExitCode {
@@ -123,6 +125,7 @@ fn run() -> Result<()> {
             let trials = trials as usize;
             bench::alerts(&root(), &bench::Options { trials, tradewatch, prometheus, alertmanager })
         }
+        Command::Bench { what: Bench::Engine(options) } => bench::engine::run(&root(), &options),
         Command::Corpus { rows } => corpus(rows),
         Command::Dashboards { check } => dashboards::run(&root(), check),
     }

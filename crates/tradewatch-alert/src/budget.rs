@@ -49,6 +49,9 @@ pub struct Budget {
     pub evaluation: Duration,
     /// `for`.
     pub hold: Duration,
+    /// The venue whose session time `for` counts, as the rule names it: the whole budget holds within that session,
+    /// and the nights in between come on top.
+    pub session: Option<String>,
     /// `group_wait` of the route.
     pub grouping: Duration,
     /// For an alert that joins a group that has been told already: its `group_interval`, where
@@ -162,6 +165,7 @@ impl Sight<'_> {
             records: seen.records,
             evaluation: self.evaluation(at, &seen),
             hold: spec.hold(),
+            session: spec.trading_calendar().map(str::to_owned),
             grouping: route.group_wait,
             joining: route.group_wait.max(route.group_interval),
             receiver: route.receiver.clone(),

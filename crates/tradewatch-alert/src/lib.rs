@@ -44,6 +44,7 @@ pub mod budget;
 pub mod duration;
 mod error;
 pub mod notify;
+pub mod replay;
 pub mod route;
 pub mod rules;
 pub mod template;

@@ -21,6 +21,7 @@
 //! assert_eq!(calendar.phase("CRYPTO", day_after_thanksgiving.timestamp()), Phase::Open);
 //! ```
 
+mod clock;
 mod overlay;
 mod table;
 
@@ -32,6 +33,7 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
+pub use clock::SessionClock;
 pub use overlay::{Change, Entry, Halt, OVERLAY_ENTRIES_MAX, Overlay, OverlayError};
 use table::Table;
 
@@ -179,6 +181,7 @@ pub struct Calendar {
     /// The tables that an overlay changed.
     changed: BTreeMap<String, Arc<Table>>,
     overlay: Overlay,
+    halts: clock::Halts,
 }
 
 /// A session that repeats for ever: the equity market of a demonstration.
@@ -239,6 +242,7 @@ impl Calendar {
                 table.sessions.insert(at, session);
             }
         }
+        self.halts = clock::Halts::of(&overlay);
         self.overlay = overlay;
         self
     }
@@ -346,7 +350,18 @@ impl Calendar {
 
     /// Whether a symbol is halted at `now`, alone or with its venue.
     pub fn is_halted(&self, mic: &str, symbol: &str, now: Timestamp) -> bool {
-        self.halts(mic, now).any(|halt| halt.symbol.as_deref().is_none_or(|halted| halted == symbol))
+        self.halt(mic, symbol, now).is_some()
+    }
+
+    /// The fact that halts a symbol at `now`, alone or with its venue; the first one of several.
+    pub fn halt(&self, mic: &str, symbol: &str, now: Timestamp) -> Option<&Entry> {
+        self.overlay.entries().iter().find(|entry| match &entry.change {
+            Change::Halt(halt) => {
+                let concerns = halt.symbol.as_deref().is_none_or(|halted| halted == symbol);
+                entry.mic == mic && concerns && halt.contains(now)
+            }
+            Change::Closed(_) | Change::Hours(..) => false,
+        })
     }
 
     /// Where a venue stands in its day at `now`.
@@ -361,48 +376,15 @@ impl Calendar {
         Standing { phase, trading }
     }
 
-    /// How long there was regular trading within `[from, to)`: what a rule's `for` counts when it counts session time.
-    /// Halts of the whole venue are taken out. `None` if any of it lies beyond the horizon, or the venue is not known.
+    /// How long there was regular trading within `[from, to)`. Halts of the whole venue are taken out. `None` if any of it lies beyond the horizon, or the venue is not known.
     pub fn trading_time(&self, mic: &str, from: Timestamp, to: Timestamp) -> Option<SignedDuration> {
-        if to <= from {
-            return self.venue(mic).map(|_| SignedDuration::ZERO);
+        if to > from
+            && let Venue::Table(table) = self.venue(mic)?
+            && (!table.horizon.contains(from) || to > table.horizon.to)
+        {
+            return None;
         }
-        let overlap = |(open, close): (Timestamp, Timestamp)| (open.max(from), close.min(to));
-        let parts: Vec<(Timestamp, Timestamp)> = match self.venue(mic)? {
-            Venue::Always => vec![(from, to)],
-            Venue::Table(table) if !table.horizon.contains(from) || to > table.horizon.to => return None,
-            _ => self.sessions(mic, from, to).flat_map(|session| session.parts()).map(overlap).collect(),
-        };
-        let mut halts: Vec<(Timestamp, Timestamp)> = self
-            .overlay
-            .entries()
-            .iter()
-            .filter_map(|entry| match &entry.change {
-                Change::Halt(halt) if entry.mic == mic && halt.symbol.is_none() => {
-                    Some((halt.from, halt.to.unwrap_or(Timestamp::MAX)))
-                }
-                _ => None,
-            })
-            .collect();
-        halts.sort_unstable();
-        let mut total = SignedDuration::ZERO;
-        for (mut open, close) in parts {
-            for (halt_from, halt_to) in &halts {
-                if *halt_from >= close {
-                    break;
-                }
-                if *halt_to > open {
-                    if *halt_from > open {
-                        total += halt_from.duration_since(open);
-                    }
-                    open = *halt_to;
-                }
-            }
-            if close > open {
-                total += close.duration_since(open);
-            }
-        }
-        Some(total)
+        self.venue(mic).map(|_| self.clock(mic, None).counted(from, to))
     }
 
     /// The session around `now`, its break included; `None` outside sessions and at a venue that never closes.

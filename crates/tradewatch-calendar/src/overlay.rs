@@ -17,7 +17,7 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::table;
+use crate::{CRYPTO, FOREX, table};
 
 /// The facts that an overlay may hold; more are refused.
 pub const OVERLAY_ENTRIES_MAX: usize = 10_000;
@@ -76,6 +76,13 @@ pub struct OverlayError {
     /// The column of what is wrong, from 1, in characters.
     pub column: usize,
     message: String,
+}
+
+impl OverlayError {
+    /// What is wrong, without its place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl fmt::Display for OverlayError {
@@ -192,11 +199,19 @@ impl<'a> Words<'a> {
 
 fn parse_line(line: &str) -> Result<Entry, (usize, String)> {
     let mut words = Words { line, rest: line };
-    let mic =
-        words.next("a venue with a table, as XNYS", |word| table::get(word).map(|_| word.to_owned()))?;
+    let mic = words.next("a venue that is known, as XNYS", |word| {
+        (table::get(word).is_some() || [CRYPTO, FOREX].contains(&word)).then(|| word.to_owned())
+    })?;
+    let at = words.column();
     let kind = words.next("`closed`, `hours` or `halt`", |word| {
         ["closed", "hours", "halt"].into_iter().find(|kind| *kind == word)
     })?;
+    if kind != "halt" && table::get(&mic).is_none() {
+        return Err((
+            at,
+            format!("{mic} has no table of days that could change; only a halt is possible there"),
+        ));
+    }
     let date = |words: &mut Words| words.next("a date, as 2026-11-27", |word| word.parse::<Date>().ok());
     let change = match kind {
         "closed" => Change::Closed(date(&mut words)?),

@@ -1,4 +1,4 @@
-//! What people did: one line for each acknowledgement, silence, note, annotation and reload.
+//! What people did: one line for each acknowledgement, silence, note, annotation, fact about the calendar and reload.
 //!
 //! A note on an alert is an entry of this log that names the alert, and nothing else: there is one place where
 //! what people said is kept, and it is never changed afterwards. Bytes in `docs/formats/jsonl.md`.
@@ -57,6 +57,12 @@ pub enum Action {
     SilenceExpire,
     /// A mark was set on the charts.
     Annotate,
+    /// Drills were run, and what they showed was handed in.
+    Drill,
+    /// A fact was laid over the calendar: a closure, other hours, a halt.
+    CalendarAdd,
+    /// Such a fact was taken back.
+    CalendarRemove,
     /// The configuration was read again.
     Reload,
     /// The monitor was asked to end.
@@ -74,6 +80,9 @@ impl Action {
             Action::SilenceChange => "silence_change",
             Action::SilenceExpire => "silence_expire",
             Action::Annotate => "annotate",
+            Action::Drill => "drill",
+            Action::CalendarAdd => "calendar_add",
+            Action::CalendarRemove => "calendar_remove",
             Action::Reload => "reload",
             Action::Quit => "quit",
         }

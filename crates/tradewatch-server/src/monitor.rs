@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tradewatch_alert::budget::{self, Budget, Plan};
 use tradewatch_alert::rules::{Group, RuleSpec};
+use tradewatch_calendar::Overlay;
 use tradewatch_tsdb::{Db, Timestamp};
 
 use crate::annotations::Annotations;
@@ -15,14 +16,17 @@ use crate::audit::{Action, Actor, Audit, Entry};
 use crate::clock;
 use crate::config::Config;
 use crate::dashboards::Dashboards;
+use crate::drills::Drills;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::inputs::Inputs;
+use crate::markets::{self, Markets};
 use crate::notify::{Notifier, Outside, Routes};
 use crate::options::Options;
 use crate::push::Pushes;
 use crate::query::Queries;
 use crate::rules::{self, Around, Message, Runner, Shared};
+use crate::scrape::discovery::Discovery;
 use crate::scrape::manager::Manager;
 use crate::scrape::target;
 use crate::telemetry::{Own, StoreFigures};
@@ -30,6 +34,8 @@ use crate::web::alerts;
 use crate::web::web_config::WebConfig;
 
 /// How often target files are looked at.
+/// How often it is looked who is to be asked for targets.
+const DISCOVERY_EVERY: Duration = Duration::from_millis(500);
 const TARGET_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How often dashboard files are looked at.
 const DASHBOARDS_EVERY: Duration = Duration::from_secs(1);
@@ -68,6 +74,8 @@ pub struct Monitor {
     pub hub: Arc<Hub>,
     /// The targets.
     pub scrapes: Manager,
+    /// Those that others name.
+    pub discovery: Discovery,
     /// What is pushed.
     pub pushes: Pushes,
     /// The rule groups.
@@ -78,8 +86,12 @@ pub struct Monitor {
     pub dashboards: Dashboards,
     /// Marks on charts.
     pub annotations: Annotations,
+    /// When each alert was last proven.
+    pub drills: Drills,
     /// What people did.
     pub audit: Audit,
+    /// The calendar in force, and what people lay over it.
+    pub markets: Markets,
     /// What rules read and nobody has.
     pub inputs: Inputs,
     /// The list of alerts that all pages share.
@@ -105,6 +117,9 @@ pub struct Loaded {
     routes: Routes,
     groups: Vec<(Group, Vec<Option<Budget>>)>,
     outside: Outside,
+    overlay: Overlay,
+    /// Venues that options, rules and routes name.
+    venues: Vec<String>,
     warnings: Vec<String>,
     /// Broken rules, left out.
     broken: Vec<String>,
@@ -143,8 +158,15 @@ impl Loaded {
             Some(_) => budget::violations(&groups, &budgets).iter().map(ToString::to_string).collect(),
             None => Vec::new(),
         };
+        let overlay = match &options.calendar_overlay {
+            Some(path) => markets::read_overlay(path)?,
+            None => Overlay::default(),
+        };
+        let known = options.calendar.mics();
+        let venues = markets::used(&options.mics, markets::rules_of(&groups), routes.config(), &known);
+        warnings.extend(markets::ending(&options.calendar, &venues, clock::now()));
         let groups = groups.into_iter().zip(budgets).collect();
-        Ok(Loaded { config, routes, groups, outside, warnings, broken, late })
+        Ok(Loaded { config, routes, groups, outside, overlay, venues, warnings, broken, late })
     }
 
     /// What is wrong, line by line; a reload with any of it is refused.
@@ -187,21 +209,28 @@ impl Monitor {
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Result<Arc<Monitor>, Error> {
         let started = clock::now();
-        let own = Arc::new(Own::new(started).map_err(|error| Error::internal(error.to_string()))?);
+        let markets = Markets::open(options.calendar.clone(), &options.mics, options.data_dir.as_deref())?;
+        let live = markets.live().clone();
+        let own =
+            Arc::new(Own::new(started, live.clone()).map_err(|error| Error::internal(error.to_string()))?);
         let queries = Queries::new(db.clone(), options.query.clone(), own.clone());
         let (to_rules, inbox) = mpsc::unbounded_channel();
         let hub = Arc::new(Hub::new(own.clone(), to_rules.clone()));
         let groups = Shared::default();
         let (told, hears) = mpsc::unbounded_channel();
-        let runner = Runner::new(queries.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
+        let runner =
+            Runner::new(queries.clone(), live.clone(), own.clone(), groups.clone(), (to_rules, inbox), told);
         let notifier =
-            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), started)?;
+            Notifier::open(&options, &loaded.routes, &external_url, own.clone(), hub.clone(), live, started)?;
         let monitor = Arc::new(Monitor {
             scrapes: Manager::new(db.clone(), hub.clone()),
+            discovery: Discovery::new(options.name_servers.clone()),
             pushes: Pushes::new(db.clone(), hub.clone(), own.clone()),
             dashboards: Dashboards::new(options.dashboards.clone()),
             annotations: Annotations::open(options.data_dir.as_deref())?,
+            drills: Drills::open(options.data_dir.as_deref())?,
             audit: Audit::open(options.data_dir.as_deref())?,
+            markets,
             inputs: Inputs::default(),
             pages: alerts::Shared::default(),
             options,
@@ -228,6 +257,7 @@ impl Monitor {
         tasks.spawn(runner.run(stop.clone()));
         tasks.spawn(monitor.notifier.clone().run(hears, stop.clone()));
         tasks.spawn(monitor.clone().maintain(stop.clone()));
+        tasks.spawn(monitor.clone().discover(stop.clone()));
         monitor.apply(loaded);
         if let Some(options) = monitor.options.heartbeat.clone() {
             tasks.spawn(crate::heartbeat::start(monitor.clone(), options, stop)?);
@@ -292,7 +322,8 @@ impl Monitor {
     }
 
     fn apply(&self, loaded: Loaded) {
-        let Loaded { config, routes, groups, outside, mut warnings, broken, late } = loaded;
+        let Loaded { config, routes, groups, outside, overlay, venues, mut warnings, broken, late } = loaded;
+        self.markets.configure(overlay, venues);
         for line in &broken {
             tracing::error!("left out: {line}");
         }
@@ -310,7 +341,7 @@ impl Monitor {
         let config = Arc::new(config);
         *self.config.write().expect("no panic while the configuration is locked") = config.clone();
         let around = self.around();
-        self.notifier.configure(routes, outside);
+        self.notifier.configure(routes.with_calendar(self.markets.live()), outside);
         self.hub.tell_rules(Message::Replace(groups, around));
         for line in self.sync_targets() {
             tracing::error!("{line}");
@@ -324,7 +355,32 @@ impl Monitor {
     }
 
     fn sync_targets(&self) -> Vec<String> {
-        self.scrapes.sync(target::discover(&self.config()))
+        let failed = self.discovery.errors().into_iter();
+        let mut errors: Vec<String> = failed.map(|(job, why)| format!("job {job:?}: {why}")).collect();
+        errors.extend(self.scrapes.sync(target::discover(&self.config(), &self.discovery.told())));
+        errors
+    }
+
+    /// Asks those who name targets, each at its own pace.
+    async fn discover(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut look = tokio::time::interval(DISCOVERY_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => return,
+                _ = look.tick() => {}
+            }
+            let config = self.config();
+            let changed = tokio::select! {
+                biased;
+                () = crate::stop::stopped(&mut stop) => return,
+                changed = self.discovery.refresh(&config) => changed,
+            };
+            if changed {
+                self.sync_targets().iter().for_each(|line| tracing::warn!("{line}"));
+            }
+        }
     }
 
     /// Does what has to be done every so often.
@@ -397,7 +453,6 @@ impl Monitor {
         let now = clock::now();
         let stats = self.db.stats();
         self.own.take_store(StoreFigures::of(&stats));
-        self.own.take_markets(&self.options.calendar, &self.options.mics, now);
         let targets = self.scrapes.targets();
         let up = targets.iter().filter(|target| target.status().health == target::Health::Up).count();
         self.own.metrics.targets_current.set(targets.len() as f64);

@@ -25,6 +25,8 @@ pub struct Options {
     pub rule_files: Vec<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Name servers for `dns_sd_configs`; those of the machine if there are none.
+    pub name_servers: Vec<SocketAddr>,
     /// Where samples, alert states and deliveries are kept; without it all is forgotten at the end.
     pub data_dir: Option<PathBuf>,
     /// How long samples are kept.
@@ -45,8 +47,11 @@ pub struct Options {
     pub query: QueryOptions,
     /// Trading sessions.
     pub calendar: Calendar,
-    /// Venues that `tradewatch_market_open` tells about.
+    /// Venues that the market's series tell about, beside those that rules and routes name; the first one gives
+    /// notifications their time zone.
     pub mics: Vec<String>,
+    /// Closures, other hours and halts that became known after the tables were made; read again at a reload.
+    pub calendar_overlay: Option<PathBuf>,
     /// Takes what the terminal receiver writes; standard output where there is none.
     pub terminal: Option<TerminalHook>,
     /// Lets every receiver write to the terminal as well.
@@ -95,6 +100,8 @@ pub struct QueryOptions {
     pub concurrency: usize,
     /// `--query.max-samples`.
     pub samples_max: usize,
+    /// `--query.log-slower-than`: a query that takes longer is logged and listed; none where it is absent.
+    pub log_slower_than: Option<Duration>,
 }
 
 impl Default for QueryOptions {
@@ -104,6 +111,7 @@ impl Default for QueryOptions {
             timeout: Duration::from_secs(120),
             concurrency: 20,
             samples_max: 50_000_000,
+            log_slower_than: Some(Duration::from_secs(5)),
         }
     }
 }
@@ -115,6 +123,7 @@ impl Default for Options {
             alertmanager_file: None,
             rule_files: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            name_servers: Vec::new(),
             data_dir: None,
             retention: Duration::from_secs(30 * 24 * 3600),
             retention_bytes: None,
@@ -126,6 +135,7 @@ impl Default for Options {
             query: QueryOptions::default(),
             calendar: Calendar::new(),
             mics: vec!["XNYS".into(), tradewatch_calendar::CRYPTO.into()],
+            calendar_overlay: None,
             terminal: None,
             terminal_always: false,
             reload_on_hangup: false,

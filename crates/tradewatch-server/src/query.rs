@@ -1,17 +1,26 @@
 //! Queries: evaluated on threads of their own, at most so many at a time, each with an end.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tradewatch_promql::{Engine, EngineOptions, EvalError, Expr, ParseError, QueryResult, parse};
 use tradewatch_tsdb::{Db, Timestamp};
 
+use crate::clock;
 use crate::options::QueryOptions;
 use crate::telemetry::Own;
 
 /// Longest query text.
 pub const QUERY_BYTES_MAX: usize = 256 << 10;
+/// Slow queries that are kept to be looked at; the oldest go first.
+const SLOW_MAX: usize = 200;
+/// Bytes of a slow query's text that are kept.
+const SLOW_TEXT_BYTES_MAX: usize = 4 << 10;
+
+type Answered = Result<QueryResult, EvalError>;
 
 /// Evaluates queries within limits.
 #[derive(Clone)]
@@ -20,6 +29,29 @@ pub struct Queries {
     options: QueryOptions,
     permits: Arc<Semaphore>,
     own: Arc<Own>,
+    slow: Arc<Mutex<VecDeque<SlowQuery>>>,
+}
+
+/// A query that took longer than `--query.log-slower-than`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlowQuery {
+    /// When it began, in milliseconds.
+    pub began: i64,
+    /// How long its evaluation took.
+    pub seconds: f64,
+    /// The query, cut after 4 KiB.
+    pub query: String,
+    /// First time asked for, in milliseconds.
+    pub start: i64,
+    /// Last time asked for, in milliseconds.
+    pub end: i64,
+    /// Between two times, in seconds; 0 for one time.
+    pub step: f64,
+    /// Samples that were read.
+    pub samples: u64,
+    /// Why there was no answer, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Why a query has no answer.
@@ -81,7 +113,48 @@ impl Queries {
     /// Queries on `db`.
     pub fn new(db: Db, options: QueryOptions, own: Arc<Own>) -> Queries {
         let permits = Arc::new(Semaphore::new(options.concurrency.max(1)));
-        Queries { db, options, permits, own }
+        Queries { db, options, permits, own, slow: Arc::default() }
+    }
+
+    /// The queries that took too long, the newest first; at most 200.
+    pub fn slow(&self) -> Vec<SlowQuery> {
+        self.slow.lock().expect("no panic while slow queries are locked").iter().rev().cloned().collect()
+    }
+
+    /// Writes down a query that took longer than it should.
+    fn note(&self, expr: &Expr, when: When, began: Timestamp, took: Duration, result: &Answered) {
+        let Some(bound) = self.options.log_slower_than.filter(|bound| took > *bound) else { return };
+        let (start, end, step) = match when {
+            When::At(at) => (at, at, Duration::ZERO),
+            When::Steps { start, end, step } => (start, end, step),
+        };
+        let mut query = expr.to_string();
+        query.truncate(query.floor_char_boundary(SLOW_TEXT_BYTES_MAX));
+        let slow = SlowQuery {
+            began: began.as_millis(),
+            seconds: took.as_secs_f64(),
+            query,
+            start: start.as_millis(),
+            end: end.as_millis(),
+            step: step.as_secs_f64(),
+            samples: result.as_ref().map_or(0, |result| result.stats.samples as u64),
+            error: result.as_ref().err().map(ToString::to_string),
+        };
+        tracing::warn!(
+            seconds = slow.seconds,
+            samples = slow.samples,
+            start = %start,
+            end = %end,
+            step = slow.step,
+            error = slow.error.as_deref().unwrap_or(""),
+            "a query took longer than {bound:?}: {}",
+            slow.query
+        );
+        let mut kept = self.slow.lock().expect("no panic while slow queries are locked");
+        if kept.len() == SLOW_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(slow);
     }
 
     /// An engine whose queries end after `timeout`.
@@ -116,11 +189,13 @@ impl Queries {
     /// A limit is broken or query and data do not fit.
     pub fn run_here(&self, expr: &Expr, when: When, overrides: Overrides) -> Result<QueryResult, QueryError> {
         let engine = self.engine(overrides);
-        match when {
+        let (began, clock) = (clock::now(), Instant::now());
+        let result = match when {
             When::At(at) => engine.instant(&self.db, expr, at),
             When::Steps { start, end, step } => engine.range(&self.db, expr, start, end, step),
-        }
-        .map_err(QueryError::Eval)
+        };
+        self.note(expr, when, began, clock.elapsed(), &result);
+        result.map_err(QueryError::Eval)
     }
 
     /// Evaluates when its turn comes.

@@ -18,6 +18,7 @@ use tradewatch_promql::QueryValue;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp, Value};
 
 use crate::clock;
+use crate::markets::Live;
 use crate::push::Pushed;
 use crate::query::{Overrides, Queries, When};
 use crate::scrape::manager::Committed;
@@ -49,6 +50,8 @@ pub enum Message {
         /// Which.
         source: u64,
     },
+    /// The calendar is another one: every `for` may end at another time.
+    Calendar,
     /// New rule files are in force.
     Replace(Vec<(Group, Vec<Option<Budget>>)>, Around),
     /// A group was evaluated.
@@ -150,7 +153,7 @@ pub fn read_files(
 }
 
 /// Answers rules from the store.
-pub fn surroundings(queries: &Queries, around: &Around) -> Surroundings {
+pub fn surroundings(queries: &Queries, around: &Around, live: &Live) -> Surroundings {
     let asked = queries.clone();
     let query = Arc::new(move |expr: &tradewatch_promql::Expr, at: Timestamp| {
         let result =
@@ -169,6 +172,7 @@ pub fn surroundings(queries: &Queries, around: &Around) -> Surroundings {
         external_url: around.external_url.clone(),
         resend_delay: around.resend_delay,
         stopwatch,
+        calendar: live.calendar(),
         ..Surroundings::new(query, queries.db().clone())
     }
 }
@@ -205,6 +209,7 @@ struct Running {
 /// Evaluates all groups.
 pub struct Runner {
     queries: Queries,
+    live: Live,
     own: Arc<Own>,
     shared: Shared,
     inbox: mpsc::UnboundedReceiver<Message>,
@@ -229,6 +234,7 @@ impl Runner {
     /// A runner without groups; its messages come through `inbox`.
     pub fn new(
         queries: Queries,
+        live: Live,
         own: Arc<Own>,
         shared: Shared,
         (myself, inbox): (mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
@@ -236,6 +242,7 @@ impl Runner {
     ) -> Runner {
         Runner {
             queries,
+            live,
             own,
             shared,
             inbox,
@@ -292,6 +299,10 @@ impl Runner {
                     self.feed(&gone.feeds, clock::now());
                 }
             }
+            Message::Calendar => {
+                let all = self.running.iter().map(|one| one.id).collect();
+                self.feed(&all, clock::now());
+            }
             Message::Replace(groups, around) => self.replace(groups, around),
             Message::Done(done) => self.done(*done),
         }
@@ -341,7 +352,7 @@ impl Runner {
 
     fn start_due(&mut self) {
         let now = clock::now();
-        let (queries, around) = (&self.queries, &self.around);
+        let (queries, around, live) = (&self.queries, &self.around, &self.live);
         for one in self.running.iter_mut().filter(|one| !one.busy) {
             if due(one) > now {
                 continue;
@@ -354,7 +365,7 @@ impl Runner {
                 one.wake_at = None;
             }
             let (fed, fed_at) = (one.fed_since.take(), one.fed_at.take());
-            let surroundings = surroundings(queries, around);
+            let surroundings = surroundings(queries, around, live);
             let (group, id, myself) = (one.group.clone(), one.id, self.myself.clone());
             tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
@@ -458,7 +469,7 @@ impl Runner {
             }
             self.add(group, budgets, last, not_before);
         }
-        let surroundings = surroundings(&self.queries, &self.around);
+        let surroundings = surroundings(&self.queries, &self.around, &self.live);
         for gone in old {
             // A group that is gone is not a group that is late.
             let metrics = &self.own.metrics;

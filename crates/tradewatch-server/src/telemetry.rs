@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tradewatch_calendar::Calendar;
 use tradewatch_metrics::{
     Counter, Format, Gauge, Histogram, Info, Label, Metrics, RegisterError, Registry, open_label,
 };
 use tradewatch_tsdb::{Stats, Timestamp};
+
+use crate::markets::{Live, MarketSeries};
 
 open_label!(
     /// A job of `prometheus.yml`.
@@ -24,10 +25,6 @@ open_label!(
 open_label!(
     /// A receiver of `alertmanager.yml`.
     pub struct ReceiverName("receiver"), budget = 256
-);
-open_label!(
-    /// A venue, by market identifier code.
-    pub struct Mic("mic"), budget = 64
 );
 open_label!(
     /// A route of the API.
@@ -129,8 +126,6 @@ pub struct Telemetry {
     pub build_info: Info<1>,
     /// Unix time at which the monitor started.
     pub start_time_seconds: Gauge,
-    /// 1 while the venue is open, 0 while it is closed; absent where that is not known.
-    pub market_open: Gauge<(Mic,)>,
     /// 1 if the last reload of the configuration succeeded.
     pub config_last_reload_successful: Gauge,
     /// Unix time of the last successful reload.
@@ -271,13 +266,14 @@ impl StoreFigures {
 }
 
 impl Own {
-    /// Registers the metrics.
+    /// Registers the metrics; those of the market are of the venues in use.
     ///
     /// # Errors
     /// Never, unless the declaration above is wrong; a test would see it.
-    pub fn new(started: Timestamp) -> Result<Own, RegisterError> {
+    pub fn new(started: Timestamp, live: Live) -> Result<Own, RegisterError> {
         let registry = Registry::new();
         let metrics = Telemetry::register(&registry)?;
+        registry.add_collector(MarketSeries::of_used(live))?;
         metrics.build_info.set([env!("CARGO_PKG_VERSION")]);
         metrics.start_time_seconds.set(started.as_secs_f64());
         Ok(Own { metrics, registry, taken: Mutex::default() })
@@ -292,19 +288,6 @@ impl Own {
         self.metrics.tsdb_samples_appended_total.inc_by(figures.samples.saturating_sub(taken.samples));
         self.metrics.tsdb_wal_corruptions_total.inc_by(figures.corruptions.saturating_sub(taken.corruptions));
         *taken = Taken { samples: figures.samples, corruptions: figures.corruptions };
-    }
-
-    /// Says of each venue whether it is open.
-    pub fn take_markets(&self, calendar: &Calendar, mics: &[String], now: Timestamp) {
-        let Ok(at) = jiff::Timestamp::from_millisecond(now.as_millis()) else { return };
-        for mic in mics {
-            let label = (Mic::intern(mic),);
-            match calendar.phase(mic, at).is_open() {
-                Some(open) => self.metrics.market_open.at(label).set_bool(open),
-                // Unknown is not closed: rules must not take silence for a shut market.
-                None => self.metrics.market_open.remove(label),
-            }
-        }
     }
 
     /// The exposition in the format that `accept` prefers, with its content type.
@@ -333,13 +316,14 @@ impl Own {
 
 #[cfg(test)]
 mod tests {
+    use tradewatch_calendar::Calendar;
+
     use super::*;
 
     #[test]
     fn the_declaration_holds_and_the_market_is_told() {
-        let own = Own::new(Timestamp::from_millis(1_000)).expect("the declaration is right");
-        let now = Timestamp::from_millis(1_774_000_000_000);
-        own.take_markets(&Calendar::new(), &["CRYPTO".into(), "NOPE".into()], now);
+        let live = Live::new(Calendar::new(), vec!["CRYPTO".into(), "NOPE".into()]);
+        let own = Own::new(Timestamp::from_millis(1_000), live).expect("the declaration is right");
         own.take_store(StoreFigures { samples: 5, ..StoreFigures::default() });
         own.take_store(StoreFigures { samples: 7, ..StoreFigures::default() });
         let (kind, body) = own.encode("text/plain");

@@ -88,10 +88,10 @@ fn write(series: usize, samples: i64, step: i64, directory: &str) {
                 }
             }
             let started = cpu_seconds();
-            for (id, value) in part.0.iter().zip(part.1.iter()) {
-                appender.append(*id, ts, *value).expect("in order");
-            }
-            std::mem::replace(&mut appender, db.appender()).commit().expect("the disk works");
+            let mut refused = Vec::new();
+            let appender = std::mem::replace(&mut appender, db.appender());
+            appender.commit_row(ts, part.0, part.1, &mut refused).expect("the disk works");
+            assert!(refused.is_empty());
             spent += cpu_seconds() - started;
         }
         if at == 35 || at == samples - 1 {

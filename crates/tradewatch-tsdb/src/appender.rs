@@ -1,6 +1,7 @@
 //! Batches of samples: checked one by one, written and made visible as a whole.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::db::{Db, Writer};
@@ -68,21 +69,32 @@ impl Db {
         Appender { now: Some(now), ..self.appender() }
     }
 
-    /// Writes what the log does not have yet: labels of the series of `samples`, metadata, and the
+    /// The side that changes the store.
+    fn open_writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {
+        let writer = self.writer();
+        if writer.is_closed { Err(Error::new(Kind::Closed)) } else { Ok(writer) }
+    }
+
+    /// Writes what the log does not have yet: labels of the series of `samples` and `row`, metadata, and the
     /// samples themselves. Then pushes them. Nothing is kept on an error.
-    pub(crate) fn write(&self, writer: &mut Writer, samples: &[(u32, Sample)]) -> Result<(), Error> {
+    pub(crate) fn write(
+        &self,
+        writer: &mut Writer,
+        samples: &[(u32, Sample)],
+        row: &Row<'_>,
+    ) -> Result<(), Error> {
         let mut unlogged = Vec::new();
         let mut families = BTreeMap::new();
         if let Some(wal) = &mut writer.wal {
             let payload;
-            (payload, unlogged, families) = encode(&self.head(), samples);
+            (payload, unlogged, families) = encode(&self.head(), samples, row);
             if !payload.is_empty() {
                 wal.append(&payload, self.inner.options.segment_bytes_max)?;
             }
         }
         let mut head = self.head_mut();
         for id in unlogged {
-            if let Some(series) = head.series.get_mut(&id) {
+            if let Some(series) = head.series.get_mut(id) {
                 series.is_logged = true;
             }
         }
@@ -91,30 +103,53 @@ impl Db {
             let Head { unlogged_families, metadata, .. } = &mut *head;
             unlogged_families.retain(|family| families.get(family) != metadata.get(family));
         }
-        if !samples.is_empty() {
+        if !samples.is_empty() || !row.ids.is_empty() {
             self.inner.changes.fetch_add(1, SeqCst);
         }
+        head.push_row(row.ids, row.ts, row.values);
         samples.iter().for_each(|(id, sample)| head.push(*id, sample));
-        self.inner.appended.fetch_add(samples.len() as u64, Relaxed);
+        let count = samples.len() + row.ids.len();
+        self.inner.appended.fetch_add(count as u64, Relaxed);
         Ok(())
     }
 }
 
+/// Floats of one time that fit, each series once.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Row<'a> {
+    pub ts: Timestamp,
+    pub ids: &'a [u32],
+    pub values: &'a [f64],
+}
+
+impl Row<'_> {
+    /// No float at all.
+    pub const EMPTY: Row<'static> = Row { ts: Timestamp::MIN, ids: &[], values: &[] };
+}
+
 /// The record of a commit, the series whose labels it holds, and the families whose metadata it holds.
-fn encode(head: &Head, samples: &[(u32, Sample)]) -> (Vec<u8>, Vec<u32>, BTreeMap<String, Metadata>) {
-    let mut payload = Vec::with_capacity(samples.len() * 6 + 64);
-    let is_unlogged = |id: &u32| head.series.get(id).is_some_and(|series| !series.is_logged);
+fn encode(
+    head: &Head,
+    samples: &[(u32, Sample)],
+    row: &Row<'_>,
+) -> (Vec<u8>, Vec<u32>, BTreeMap<String, Metadata>) {
+    let mut payload = Vec::with_capacity(samples.len() * 6 + row.ids.len() * 9 + 64);
+    let is_unlogged = |id: &u32| head.series.get(*id).is_some_and(|series| !series.is_logged);
     let mut unlogged: Vec<u32> = samples.iter().map(|(id, _)| *id).filter(is_unlogged).collect();
+    if !head.is_next_row(row.ids, row.ts) {
+        unlogged.extend(row.ids.iter().copied().filter(is_unlogged));
+    }
     unlogged.sort_unstable();
     unlogged.dedup();
     for id in &unlogged {
-        record::put_series(&mut payload, *id, &head.series[id].labels);
+        record::put_series(&mut payload, *id, &head.series[*id].labels);
     }
     let unlogged_metadata = head.unlogged_families.iter().map(|f| (f.clone(), head.metadata[f].clone()));
     let families: BTreeMap<String, Metadata> = unlogged_metadata.collect();
     for (family, metadata) in &families {
         record::put_metadata(&mut payload, family, metadata);
     }
+    record::put_row(&mut payload, row.ts, row.ids, row.values);
     record::put_samples(&mut payload, samples);
     (payload, unlogged, families)
 }
@@ -127,8 +162,8 @@ impl Appender {
     /// for later appenders.
     pub fn series(&mut self, labels: &Labels) -> SeriesId {
         let head = self.db.head();
-        let known = head.by_labels.get(labels).copied();
-        let is_empty = known.is_some_and(|id| head.series[&id].range().is_none());
+        let known = head.id_of(labels);
+        let is_empty = known.is_some_and(|id| head.range(&head.series[id]).is_none());
         drop(head);
         let id = match known {
             Some(id) if !is_empty => return SeriesId(id),
@@ -150,8 +185,8 @@ impl Appender {
             return Err(kind);
         }
         let mut head = self.db.head_mut();
-        if let Some(id) = head.by_labels.get(labels) {
-            return Ok(*id);
+        if let Some(id) = head.id_of(labels) {
+            return Ok(id);
         }
         let max = self.db.inner.options.series_max;
         let added = if head.series.len() < max { head.add_series(labels.clone()) } else { None };
@@ -260,10 +295,7 @@ impl Appender {
     /// appended and committed again), `is_closed`, `is_too_large`.
     pub fn commit(self) -> Result<Commit, Error> {
         let db = self.db.clone();
-        let mut writer = db.writer();
-        if writer.is_closed {
-            return Err(Error::new(Kind::Closed));
-        }
+        let mut writer = db.open_writer()?;
         let is_unchanged = self.changes == db.inner.changes.load(SeqCst);
         let mut pending = self.renewed();
         // Only another appender that was faster can have changed what fits.
@@ -280,22 +312,93 @@ impl Appender {
                 }
             });
         }
-        db.write(&mut writer, &pending)?;
+        db.write(&mut writer, &pending, &Row::EMPTY)?;
         Ok(Commit { samples: pending.len(), refused })
     }
 
-    /// The batch, with new ids for the series that a compaction has dropped since they were empty.
-    fn renewed(mut self) -> Vec<(u32, Sample)> {
-        let mut renewed: IdMap<u32> = IdMap::default();
+    /// Commits the batch together with a float at `ts` for each of `ids`, as a scrape has them: what
+    /// [`Appender::append`] for each of them and [`Appender::commit`] would do, at a fraction of the cost.
+    ///
+    /// `refused` gets the index of each float that was not taken, with the reason, and of no other.
+    ///
+    /// # Errors
+    /// As [`Appender::commit`].
+    /// # Cost
+    /// Where the row before was for the same series, none of them is looked at.
+    pub fn commit_row(
+        mut self,
+        ts: Timestamp,
+        ids: &[SeriesId],
+        values: &[f64],
+        refused: &mut Vec<(usize, Error)>,
+    ) -> Result<Commit, Error> {
+        let floats = || ids.iter().zip(values).enumerate();
+        let is_early = self.now.is_none_or(|now| ts <= now + self.db.inner.options.future_max);
+        if !self.pending.is_empty() || !is_early {
+            for (at, (id, value)) in floats() {
+                if let Err(error) = self.append(*id, ts, *value) {
+                    refused.push((at, error));
+                }
+            }
+            return self.commit();
+        }
+        let db = self.db.clone();
+        let mut writer = db.open_writer()?;
+        let renewed = self.renew();
+        let known = ids.iter().map(|id| renewed.get(&id.0).copied().unwrap_or(id.0));
+        let mut row_ids: Vec<u32> = known.collect();
+        let mut row_values = std::borrow::Cow::Borrowed(values);
+        let mut others = Vec::new();
+        let head = db.head();
+        if !head.is_next_row(&row_ids, ts) {
+            let mut seen = IdMap::with_capacity_and_hasher(ids.len(), Default::default());
+            let all = std::mem::take(&mut row_ids);
+            let mut kept = Vec::with_capacity(values.len());
+            for (at, (id, value)) in all.into_iter().zip(values).enumerate() {
+                let sample = Sample::float(ts, *value);
+                let known: Option<f64> = seen.get(&id).copied();
+                let outcome = match (self.refused.get((u32::MAX - id) as usize), known) {
+                    (Some(kind), _) => Err(Error::new(kind.clone())),
+                    (None, Some(known)) => fit(&Sample::float(ts, known), &sample),
+                    (None, None) => head.check(id, &sample, db.inner.options.out_of_order_window),
+                };
+                match outcome {
+                    Ok(Fit::New) => {
+                        row_ids.push(id);
+                        kept.push(*value);
+                        seen.insert(id, *value);
+                    }
+                    Ok(Fit::Late) => {
+                        others.push((id, sample));
+                        seen.insert(id, *value);
+                    }
+                    Ok(Fit::Same) => {}
+                    Err(error) => {
+                        db.inner.refused.count(&error);
+                        refused.push((at, error));
+                    }
+                }
+            }
+            row_values = kept.into();
+        }
+        drop(head);
+        let row = Row { ts, ids: &row_ids, values: &row_values };
+        db.write(&mut writer, &others, &row)?;
+        Ok(Commit { samples: row_ids.len() + others.len(), refused: 0 })
+    }
+
+    /// New ids for the series that a compaction has dropped since they were empty.
+    fn renew(&self) -> IdMap<u32> {
         let head = self.db.head();
-        let is_gone = |id: &u32| !head.series.contains_key(id);
+        let is_gone = |id: &u32| !head.series.contains(*id);
         let gone: Vec<u32> = self.empty.keys().copied().filter(is_gone).collect();
         drop(head);
-        for id in gone {
-            if let Ok(new) = self.add_series(&self.empty[&id]) {
-                renewed.insert(id, new);
-            }
-        }
+        gone.into_iter().filter_map(|id| Some((id, self.add_series(&self.empty[&id]).ok()?))).collect()
+    }
+
+    /// The batch, with these new ids.
+    fn renewed(mut self) -> Vec<(u32, Sample)> {
+        let renewed = self.renew();
         if !renewed.is_empty() {
             self.pending.iter_mut().for_each(|(id, _)| *id = renewed.get(id).copied().unwrap_or(*id));
         }

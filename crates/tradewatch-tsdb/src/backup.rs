@@ -12,7 +12,7 @@ use crate::db::{Db, Options, Recovery};
 use crate::dir::Dir;
 use crate::error::{Error, Kind};
 use crate::flush::open_block;
-use crate::head::IdMap;
+use crate::head::{IdMap, MemSeries};
 use crate::log::{FileId, FileKind};
 use crate::read::Columns;
 use crate::{Timestamp, wal};
@@ -133,10 +133,11 @@ impl Db {
         self.inner.changes.fetch_add(1, SeqCst);
         for (id, last) in last {
             head.max_time = head.max_time.max(last);
-            if let Some(series) = head.series.get_mut(&id) {
+            if let Some(series) = head.series.get_mut(id) {
                 series.has_blocks = true;
                 series.last = series.last.max(last);
             }
+            head.raise_floor(id, last);
         }
         head.blocks.replace(&[], Some(block));
         done.samples += samples;
@@ -146,8 +147,8 @@ impl Db {
 
     fn id_of(&self, labels: &crate::Labels) -> Result<u32, Error> {
         let mut head = self.head_mut();
-        if let Some(id) = head.by_labels.get(labels) {
-            return Ok(*id);
+        if let Some(id) = head.id_of(labels) {
+            return Ok(id);
         }
         let max = self.inner.options.series_max;
         let added = if head.series.len() < max { head.add_series(labels.clone()) } else { None };
@@ -157,17 +158,17 @@ impl Db {
     /// Takes out the samples at times that the series has already.
     fn drop_known(&self, id: u32, start: Timestamp, end: Timestamp, columns: &mut Columns) {
         let head = self.head();
-        let is_there = head.series.get(&id).is_some_and(|series| {
-            series.overlaps(start, end) || series.has_blocks && head.blocks.overlap(id, start, end)
-        });
-        if !is_there {
-            return;
-        }
-        let in_memory = head.series[&id].snapshot(start, end);
-        let late = head.series[&id].late_in(start, end).iter().map(|sample| sample.ts);
+        let is_there = |series: &&MemSeries| {
+            head.overlaps(series, start, end) || series.has_blocks && head.blocks.overlap(id, start, end)
+        };
+        let Some(series) = head.series.get(id).filter(is_there) else { return };
+        let in_memory = series.snapshot(start, end);
+        let rows = head.column(series, start, end).map_or(&[][..], |column| column.times());
+        let rows = rows.iter().map(|ts| Timestamp::from_millis(*ts));
+        let late = series.late_in(start, end).iter().map(|sample| sample.ts);
         let in_memory = in_memory.iter().flat_map(|chunk| chunk.samples()).map(|sample| sample.ts);
         let in_blocks = head.blocks.read(id, start, end).into_iter().map(|sample| sample.ts);
-        let known: BTreeSet<Timestamp> = in_memory.chain(late).chain(in_blocks).collect();
+        let known: BTreeSet<Timestamp> = in_memory.chain(rows).chain(late).chain(in_blocks).collect();
         let mut samples = columns.to_samples();
         samples.retain(|sample| !known.contains(&sample.ts));
         columns.set_samples(&samples);

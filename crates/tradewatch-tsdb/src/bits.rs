@@ -38,6 +38,11 @@ impl BitWriter {
         &self.bytes
     }
 
+    /// The number of bits written.
+    pub fn len(&self) -> usize {
+        self.bytes.len() * 8 - self.free as usize
+    }
+
     /// The bytes held in reserve and in use.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -55,6 +60,11 @@ pub struct BitReader<'a> {
 impl<'a> BitReader<'a> {
     pub fn new(bytes: &'a [u8]) -> BitReader<'a> {
         BitReader { bytes, at: 0 }
+    }
+
+    /// From the bit at `at` on, which is one of `bytes` or the one behind them.
+    pub fn from_bit(bytes: &'a [u8], at: usize) -> BitReader<'a> {
+        BitReader { bytes, at: at.min(bytes.len() * 8) }
     }
 
     /// The next `count` bits, at most 64.

@@ -109,6 +109,27 @@ impl Packed<'_> {
         }
     }
 
+    /// Appends the floats from `start` to `end` behind a mark, where the data begins at the byte of the mark.
+    pub fn tail_into(&self, mark: &Mark, start: i64, end: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        let Mark { bit, ts, delta, value, count, leading, significant } = *mark;
+        let tail = Floats {
+            bits: BitReader::from_bit(self.data, bit as usize % 8),
+            left: self.count.saturating_sub(count),
+            is_first: false,
+            ts,
+            delta,
+            value,
+            leading: u32::from(leading),
+            significant: u32::from(significant),
+        };
+        for (ts, value) in tail.take_while(|(ts, _)| *ts <= end) {
+            if ts >= start {
+                times.push(ts);
+                values.push(value);
+            }
+        }
+    }
+
     /// The newest sample from `start` to `end`.
     pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
         let mut newest = None;
@@ -129,6 +150,24 @@ impl Packed<'_> {
     }
 }
 
+/// A mark is set behind every so many floats.
+const MARK_EVERY: u32 = 64;
+
+/// A place in an open chunk from which its floats can be read: most questions are about the newest ones.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Mark {
+    /// Where the next float begins.
+    pub bit: u32,
+    /// Floats before it.
+    count: u32,
+    /// The time of the last of these.
+    pub ts: i64,
+    delta: i64,
+    value: u64,
+    leading: u8,
+    significant: u8,
+}
+
 /// The chunk that a series is writing.
 #[derive(Clone, Debug)]
 pub struct OpenChunk {
@@ -138,11 +177,13 @@ pub struct OpenChunk {
     start: Option<Timestamp>,
     delta: i64,
     body: Body,
+    /// The newest mark, if there is one.
+    mark: Mark,
 }
 
 #[derive(Clone, Debug)]
 enum Body {
-    Float { bits: BitWriter, last: u64, leading: u32, significant: u32 },
+    Float { bits: BitWriter, last: u64, leading: u8, significant: u8 },
     Histogram { bytes: Vec<u8>, last: Arc<Histogram> },
 }
 
@@ -162,7 +203,15 @@ impl OpenChunk {
                 Body::Histogram { bytes, last: histogram.clone() }
             }
         };
-        OpenChunk { first: sample.ts, last: sample.ts, count: 1, start: sample.start, delta: 0, body }
+        OpenChunk {
+            first: sample.ts,
+            last: sample.ts,
+            count: 1,
+            start: sample.start,
+            delta: 0,
+            body,
+            mark: Mark::default(),
+        }
     }
 
     /// Appends a newer sample; `false` if it belongs into a new chunk, which it does behind `samples_max`.
@@ -189,6 +238,47 @@ impl OpenChunk {
         self.delta = delta;
         self.last = sample.ts;
         self.count += 1;
+        self.set_mark();
+        true
+    }
+
+    #[inline]
+    fn set_mark(&mut self) {
+        if self.count.is_multiple_of(MARK_EVERY)
+            && let Body::Float { bits, last, leading, significant } = &self.body
+        {
+            self.mark = Mark {
+                bit: bits.len() as u32,
+                count: self.count,
+                ts: self.last.as_millis(),
+                delta: self.delta,
+                value: *last,
+                leading: *leading,
+                significant: *significant,
+            };
+        }
+    }
+
+    /// The newest mark, if all floats before it are older than `start`.
+    pub fn mark_before(&self, start: Timestamp) -> Option<Mark> {
+        (self.mark.count > 0 && self.mark.ts < start.as_millis()).then_some(self.mark)
+    }
+
+    /// Appends a newer float without a start timestamp, as [`OpenChunk::push`] does.
+    #[inline]
+    pub fn push_float(&mut self, ts: i64, value: f64, samples_max: u32) -> bool {
+        let Body::Float { bits, last, leading, significant } = &mut self.body else { return false };
+        if self.count >= samples_max || self.start.is_some() {
+            return false;
+        }
+        let delta = ts.wrapping_sub(self.last.as_millis());
+        push_time(bits, delta.wrapping_sub(self.delta));
+        push_value(bits, *last ^ value.to_bits(), leading, significant);
+        *last = value.to_bits();
+        self.delta = delta;
+        self.last = Timestamp::from_millis(ts);
+        self.count += 1;
+        self.set_mark();
         true
     }
 
@@ -256,20 +346,21 @@ fn push_time(bits: &mut BitWriter, change: i64) {
 
 /// `0`: the same value. `10`: the XOR fits the window of the one before. `11`: five bits of leading zeros,
 /// six bits of length less one, then that many bits.
-fn push_value(bits: &mut BitWriter, xor: u64, leading: &mut u32, significant: &mut u32) {
+fn push_value(bits: &mut BitWriter, xor: u64, leading: &mut u8, significant: &mut u8) {
     if xor == 0 {
         return bits.push(0, 1);
     }
     let (lead, trail) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-    let window_trail = 64u32.saturating_sub(*leading + *significant);
+    let (window_lead, window) = (u32::from(*leading), u32::from(*significant));
+    let window_trail = 64u32.saturating_sub(window_lead + window);
     let needed = 64 - lead - trail;
     // A window that has become much too wide costs more than the 11 bits of a new one.
-    let fits = *significant > 0 && lead >= *leading && trail >= window_trail && *significant <= needed + 11;
+    let fits = window > 0 && lead >= window_lead && trail >= window_trail && window <= needed + 11;
     if fits {
         bits.push(0b10, 2);
-        bits.push(xor >> window_trail, *significant);
+        bits.push(xor >> window_trail, window);
     } else {
-        (*leading, *significant) = (lead, needed);
+        (*leading, *significant) = (lead as u8, needed as u8);
         bits.push(0b11, 2);
         bits.push(u64::from(lead), 5);
         bits.push(u64::from(needed - 1), 6);
@@ -386,6 +477,37 @@ mod tests {
     use super::*;
     use crate::STALE_NAN;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_lies_behind_a_mark_is_the_same_as_from_the_beginning(
+            steps in proptest::collection::vec((1i64..3000, 0u8..6, any::<u64>()), 1..300), from in 0usize..300) {
+            let (mut ts, mut value, mut open) = (1_700_000_000_000i64, 100.0f64, None::<OpenChunk>);
+            let mut all = Vec::new();
+            for (step, kind, bits) in steps {
+                ts += if kind < 4 { 1000 } else { step };
+                value = match kind {
+                    0 => value,
+                    5 => f64::from_bits(bits),
+                    _ => (bits % 100_000) as f64 / 100.0,
+                };
+                all.push((ts, value.to_bits()));
+                let is_in = open.as_mut().is_some_and(|open| open.push_float(ts, value, CHUNK_SAMPLES_MAX));
+                if !is_in {
+                    open = Some(OpenChunk::new(&Sample::float(Timestamp::from_millis(ts), value)));
+                }
+            }
+            let (open, start) = (open.expect("not empty"), all[from % all.len()].0);
+            let Some(mark) = open.mark_before(Timestamp::from_millis(start)) else { return Ok(()) };
+            let chunk = open.packed();
+            let chunk = Packed { data: &chunk.data[mark.bit as usize / 8..], ..chunk };
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            chunk.tail_into(&mark, start, ts, &mut times, &mut values);
+            let got: Vec<(i64, u64)> = times.into_iter().zip(values.iter().map(|v| v.to_bits())).collect();
+            all.retain(|(ts, _)| *ts >= start);
+            prop_assert_eq!(got, all);
+        }
+    }
 
     fn pack(samples: &[Sample]) -> Vec<Chunk> {
         let mut chunks = Vec::new();

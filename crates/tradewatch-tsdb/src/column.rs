@@ -146,8 +146,8 @@ fn decimals(values: &[f64]) -> Option<(u8, Vec<i64>, Vec<u32>)> {
         }
         let power = *POWERS.get(exponent)?;
         let scaled = (value * power).round();
-        // Also false for what is not finite; a negative zero would come back as a positive one.
-        if scaled.abs() < MANTISSA_MAX && (scaled / power).to_bits() == value.to_bits() {
+        // Also false for what is not finite, and for a negative zero, which no integer is.
+        if scaled.abs() < MANTISSA_MAX && (scaled as i64 as f64 / power).to_bits() == value.to_bits() {
             integers.push(scaled as i64);
             at += 1;
             continue;
@@ -307,6 +307,13 @@ mod tests {
             take_values(&data, values.len(), 0..values.len(), &mut Vec::new());
             take_times(&data, values.len());
         }
+    }
+
+    #[test]
+    fn a_negative_zero_keeps_its_sign() {
+        let mut values: Vec<f64> = (0..PACKED_VALUES_MIN).map(|n| n as f64).collect();
+        values[7] = -0.0;
+        check(&values, 0, values.len());
     }
 
     #[test]

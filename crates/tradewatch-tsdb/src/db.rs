@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::chunk::CHUNK_SAMPLES_MAX;
 use crate::dir::Dir;
 use crate::error::Error;
+use crate::exemplars::Exemplars;
 use crate::head::{Head, Replayer};
 use crate::log::Damage;
 use crate::stats::RefusedCounters;
@@ -103,6 +104,8 @@ pub(crate) struct Inner {
     pub changes: AtomicU64,
     pub refused: RefusedCounters,
     pub appended: AtomicU64,
+    /// A lock of its own, held while nothing else is.
+    pub exemplars: Mutex<Exemplars>,
 }
 
 /// The side that changes the store.
@@ -198,6 +201,7 @@ impl Db {
                 changes: AtomicU64::new(0),
                 refused: RefusedCounters::default(),
                 appended: AtomicU64::new(0),
+                exemplars: Mutex::default(),
             }),
         }
     }
@@ -209,11 +213,11 @@ impl Db {
         let head = self.head();
         let ids = head.postings.select(matchers);
         let is_live = |id: &u32| {
-            let series = &head.series[id];
-            series.overlaps(start, end) || series.has_blocks && head.blocks.overlap(*id, start, end)
+            let series = &head.series[*id];
+            head.overlaps(series, start, end) || series.has_blocks && head.blocks.overlap(*id, start, end)
         };
         let live = ids.iter().filter(|id| is_live(id));
-        let mut found: Vec<Labels> = live.map(|id| head.series[id].labels.clone()).collect();
+        let mut found: Vec<Labels> = live.map(|id| head.series[*id].labels.clone()).collect();
         drop(head);
         found.sort();
         found

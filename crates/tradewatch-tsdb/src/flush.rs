@@ -104,24 +104,24 @@ impl Db {
     /// Takes references to everything in memory; gives the next block its number.
     fn capture(&self) -> Snapshot {
         let mut head = self.head_mut();
+        head.pack_all();
         let idle = Timestamp::from_millis(head.max_time) - IDLE_AFTER;
         let is_idle = |open: &crate::chunk::OpenChunk| open.last() < idle;
         let ids = head.series.iter().filter(|(_, series)| series.open.as_deref().is_some_and(is_idle));
-        let ids: Vec<u32> = ids.map(|(id, _)| *id).collect();
+        let ids: Vec<u32> = ids.map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| head.close_open(id));
-        let mut series: Vec<Captured> = head
+        // Ascending ids make small differences, and the same state the same bytes.
+        let series: Vec<Captured> = head
             .series
             .iter()
             .map(|(id, series)| Captured {
-                id: *id,
+                id,
                 labels: series.labels.clone(),
                 closed: series.chunks.clone(),
                 late: series.late.as_deref().cloned().unwrap_or_default(),
                 open: series.open.as_ref().map(|open| open.seal()),
             })
             .collect();
-        // Ascending ids make small differences, and the same state the same bytes.
-        series.sort_unstable_by_key(|series| series.id);
         let blocks = &head.blocks;
         let tombstones = blocks.tombstones.iter().flat_map(|(id, list)| list.iter().map(|t| (*id, *t)));
         let mut snapshot = Snapshot {
@@ -147,7 +147,7 @@ impl Db {
             if closed.is_empty() && late.is_empty() {
                 continue;
             }
-            let Some(series) = head.series.get_mut(id) else { continue };
+            let Some(series) = head.series.get_mut(*id) else { continue };
             series.has_blocks = true;
             // The retention may have taken some of them meanwhile, from the front.
             let is_captured = |chunk: &Arc<Chunk>| closed.iter().any(|known| Arc::ptr_eq(known, chunk));

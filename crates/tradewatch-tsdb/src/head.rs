@@ -10,9 +10,12 @@ use crate::blocks::{self, Blocks};
 use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk};
 use crate::dir::Dir;
 use crate::error::{Error, Kind};
+use crate::label_index::LabelIndex;
 use crate::log::Damage;
 use crate::postings::Postings;
 use crate::record::{Entry, Floats};
+use crate::rows::{Place, Rows};
+use crate::series_map::SeriesMap;
 use crate::{Labels, Metadata, Sample, Timestamp, Value};
 
 /// A map by series id, with a hash that costs one multiplication.
@@ -45,8 +48,10 @@ pub struct Head {
     pub max_time: i64,
     /// A chunk is closed at so many samples.
     pub chunk_samples: u32,
-    pub series: IdMap<MemSeries>,
-    pub by_labels: HashMap<Labels, u32>,
+    pub series: SeriesMap,
+    /// The newest samples of series that are scraped together.
+    pub rows: Rows,
+    pub by_labels: LabelIndex,
     pub postings: Postings,
     pub metadata: BTreeMap<String, Metadata>,
     /// The families whose metadata the log does not have yet.
@@ -68,14 +73,16 @@ pub struct MemSeries {
     /// Samples that came after newer ones, ascending.
     #[allow(clippy::box_collection)] // A pointer in each of many series that hardly ever have one.
     pub late: Option<Box<Vec<Sample>>>,
-    /// The newest time that it ever had.
+    /// The newest time that it ever had, but for those in rows.
     pub last: i64,
+    /// Its place in the rows.
+    pub place: Place,
     /// Whether the log says what the id stands for.
     pub is_logged: bool,
     /// Whether a block has samples of it.
     pub has_blocks: bool,
     /// Whether it was empty at the last compaction: if it still is at the next, it goes.
-    is_idle: bool,
+    pub is_idle: bool,
 }
 
 /// What a sample would be to its series.
@@ -110,14 +117,15 @@ impl MemSeries {
             open: None,
             late: None,
             last: i64::MIN,
+            place: Place::NONE,
             is_logged: false,
             has_blocks: false,
             is_idle: false,
         }
     }
 
-    /// The time of the first and last sample in memory.
-    pub fn range(&self) -> Option<(Timestamp, Timestamp)> {
+    /// The time of the first and last sample in memory, but for those in rows.
+    fn packed_range(&self) -> Option<(Timestamp, Timestamp)> {
         let open = self.open.as_ref().map(|open| (open.first(), open.last()));
         let closed = self.chunks.first().zip(self.chunks.last()).map(|(a, b)| (a.first, b.last));
         let late = self.late.as_ref().and_then(|late| Some((late.first()?.ts, late.last()?.ts)));
@@ -130,12 +138,8 @@ impl MemSeries {
         self.chunks.is_empty() && self.open.is_none() && self.late.is_none()
     }
 
-    pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
-        self.range().is_some_and(|(first, last)| first <= end && last >= start)
-    }
-
-    /// The newest sample in memory from `start` to `end`.
-    pub fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
+    /// The newest sample in memory from `start` to `end`, but for those in rows.
+    fn newest(&self, start: Timestamp, end: Timestamp) -> Option<Sample> {
         let usual = self.newest_in_order(start, end);
         let late = self.late_in(start, end).last();
         match late.filter(|late| usual.as_ref().is_none_or(|usual| usual.ts < late.ts)) {
@@ -169,7 +173,7 @@ impl MemSeries {
         self.chunks.get(from..to).unwrap_or_default()
     }
 
-    /// The chunks that may hold samples from `start` to `end`; the open one as a copy.
+    /// The chunks that may hold samples from `start` to `end`; the open one as a copy. Rows are not among them.
     pub fn snapshot(&self, start: Timestamp, end: Timestamp) -> Vec<Arc<Chunk>> {
         let mut found = self.closed(start, end).to_vec();
         let open = self.open.as_ref().filter(|open| open.first() <= end && open.last() >= start);
@@ -193,8 +197,9 @@ impl Default for Head {
             blocks: Blocks { next: 1, ..Blocks::default() },
             max_time: i64::MIN,
             chunk_samples: CHUNK_SAMPLES_MAX,
-            series: IdMap::default(),
-            by_labels: HashMap::new(),
+            series: SeriesMap::default(),
+            rows: Rows::default(),
+            by_labels: LabelIndex::default(),
             postings: Postings::default(),
             metadata: BTreeMap::new(),
             unlogged_families: BTreeSet::new(),
@@ -207,27 +212,47 @@ impl Default for Head {
 }
 
 impl Head {
+    /// The id of a label set.
+    pub fn id_of(&self, labels: &Labels) -> Option<u32> {
+        self.by_labels.get(&self.series, labels)
+    }
+
     /// Adds a series that is not there yet; `None` once every id has been given away.
     pub fn add_series(&mut self, labels: Labels) -> Option<u32> {
         // The uppermost ids are those that an appender gives to refused series.
         let id = self.next_id;
         self.next_id = (id < u32::MAX / 2).then(|| id + 1)?;
         self.postings.add(id, &labels);
-        self.by_labels.insert(labels.clone(), id);
         self.series.insert(id, MemSeries::new(labels));
+        self.by_labels.insert(&self.series, id);
         Some(id)
+    }
+
+    /// The time of the first and last sample of a series in memory.
+    pub fn range(&self, series: &MemSeries) -> Option<(Timestamp, Timestamp)> {
+        let rows = self.column(series, Timestamp::MIN, Timestamp::MAX).map(|column| {
+            let times = column.times();
+            (Timestamp::from_millis(times[0]), Timestamp::from_millis(times[times.len() - 1]))
+        });
+        let ranges = [series.packed_range(), rows].into_iter().flatten();
+        ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// Whether a series may have samples in memory from `start` to `end`.
+    pub fn overlaps(&self, series: &MemSeries, start: Timestamp, end: Timestamp) -> bool {
+        self.range(series).is_some_and(|(first, last)| first <= end && last >= start)
     }
 
     /// What `sample` would be to its series; late samples fit if they are within `window` of the newest of all.
     pub fn check(&self, id: u32, sample: &Sample, window: Duration) -> Result<Fit, Error> {
-        let series = self.series.get(&id).ok_or_else(|| Error::new(Kind::UnknownSeries { id }))?;
-        let ts = sample.ts.as_millis();
-        if ts > series.last {
+        let series = self.series.get(id).ok_or_else(|| Error::new(Kind::UnknownSeries { id }))?;
+        let (ts, last) = (sample.ts.as_millis(), self.last_of(series));
+        if ts > last {
             return Ok(Fit::New);
         }
         let is_within = || !window.is_zero() && sample.ts >= Timestamp::from_millis(self.max_time) - window;
-        if ts < series.last && !is_within() {
-            let last = Timestamp::from_millis(series.last);
+        if ts < last && !is_within() {
+            let last = Timestamp::from_millis(last);
             return Err(Error::new(Kind::OutOfOrder { ts: sample.ts, last }));
         }
         match self.newest(id, sample.ts, sample.ts) {
@@ -239,8 +264,10 @@ impl Head {
 
     /// The newest sample of a series from `start` to `end`, wherever it is.
     pub fn newest(&self, id: u32, start: Timestamp, end: Timestamp) -> Option<Sample> {
-        let series = self.series.get(&id)?;
-        let in_memory = series.newest(start, end);
+        let series = self.series.get(id)?;
+        // Rows are newer than the rest, but for what came late, which had them packed.
+        let rows = self.column(series, start, end).and_then(|column| column.newest());
+        let in_memory = rows.or_else(|| series.newest(start, end));
         // Blocks are nearly always older than what is in memory.
         let from = in_memory.as_ref().map_or(start, |sample| sample.ts + Duration::from_millis(1));
         let has_newer = series.has_blocks && from <= end && self.blocks.overlap(id, from, end);
@@ -252,9 +279,10 @@ impl Head {
 
     /// Adds a checked sample.
     pub fn push(&mut self, id: u32, sample: &Sample) {
-        let Some(series) = self.series.get_mut(&id) else { return };
-        series.is_idle = false;
         let ts = sample.ts.as_millis();
+        self.pack_before(id, ts);
+        let Some(series) = self.series.get_mut(id) else { return };
+        series.is_idle = false;
         self.max_time = self.max_time.max(ts);
         if ts <= series.last {
             let late = series.late.get_or_insert_default();
@@ -281,10 +309,11 @@ impl Head {
 
     /// Removes the samples of a series from `start` to `end`; returns how many there were.
     pub fn delete(&mut self, id: u32, start: Timestamp, end: Timestamp) -> u64 {
-        let Some(series) = self.series.get_mut(&id) else { return 0 };
-        if !series.overlaps(start, end) {
-            return 0;
-        }
+        let Some(place) = self.series.get(id).map(|series| series.place) else { return 0 };
+        self.pack(place);
+        let overlaps =
+            |series: &MemSeries| series.packed_range().is_some_and(|(a, b)| a <= end && b >= start);
+        let Some(series) = self.series.get_mut(id).filter(|series| overlaps(series)) else { return 0 };
         let before = self.samples;
         let last = series.last;
         if let Some(late) = &mut series.late {
@@ -315,7 +344,7 @@ impl Head {
                 self.close_open(id);
             }
         }
-        if let Some(series) = self.series.get_mut(&id) {
+        if let Some(series) = self.series.get_mut(id) {
             series.last = last;
         }
         before - self.samples
@@ -324,7 +353,7 @@ impl Head {
     /// Adds a closed chunk behind everything the series holds; `false` if it does not fit there.
     pub fn push_chunk(&mut self, id: u32, chunk: Arc<Chunk>) -> bool {
         self.close_open(id);
-        let Some(series) = self.series.get_mut(&id) else { return false };
+        let Some(series) = self.series.get_mut(id) else { return false };
         if series.last >= chunk.first.as_millis() {
             return false;
         }
@@ -339,7 +368,8 @@ impl Head {
 
     /// Closes the chunk that a series is writing.
     pub fn close_open(&mut self, id: u32) {
-        let Some(series) = self.series.get_mut(&id) else { return };
+        self.pack_before(id, i64::MIN);
+        let Some(series) = self.series.get_mut(id) else { return };
         if let Some(open) = series.open.take() {
             let chunk = open.seal();
             self.chunks += 1;
@@ -350,6 +380,7 @@ impl Head {
 
     /// Takes out every chunk whose last sample is older than `cutoff`; the caller drops them without the lock.
     pub fn take_older(&mut self, cutoff: Timestamp) -> Vec<Arc<Chunk>> {
+        self.pack_all();
         let mut taken = Vec::new();
         for series in self.series.values_mut() {
             let count = series.chunks.partition_point(|chunk| chunk.last < cutoff);
@@ -393,7 +424,7 @@ impl Head {
         self.series.values_mut().for_each(|series| series.has_blocks = false);
         for block in &self.blocks.live {
             for id in block.ids() {
-                if let Some(series) = self.series.get_mut(&id) {
+                if let Some(series) = self.series.get_mut(id) {
                     series.has_blocks = true;
                 }
             }
@@ -402,30 +433,45 @@ impl Head {
 
     /// Removes the series that are empty now and were at the last call; returns how many.
     pub fn drop_idle(&mut self) -> usize {
+        self.pack_all();
         let mut gone: Vec<(u32, Labels)> = Vec::new();
-        for (id, series) in &mut self.series {
+        for (id, series) in self.series.iter_mut() {
             let is_empty = series.is_empty() && !series.has_blocks;
             if is_empty && series.is_idle {
-                gone.push((*id, series.labels.clone()));
+                gone.push((id, series.labels.clone()));
             }
             series.is_idle = is_empty;
         }
-        gone.sort_unstable_by_key(|(id, _)| *id);
-        for (id, labels) in &gone {
-            self.series.remove(id);
-            self.by_labels.remove(labels);
+        for (id, _) in &gone {
+            self.dissolve(self.series[*id].place);
+            self.by_labels.remove(&self.series, *id);
+            self.series.remove(*id);
         }
         self.postings.remove(&gone);
         gone.len()
     }
 }
 
-/// As many samples are gathered before they are applied: 12 bytes each.
-const GATHERED_MAX: usize = 4_000_000;
+/// As many samples are gathered before they are packed: 8 bytes each. Those of the end of the log stay as they are
+/// until the next ones come, so that a store is there soon.
+const GATHERED_MAX: usize = 12_000_000;
 /// As many different lists of series among them: targets.
 const GROUPS_MAX: usize = 64;
 /// Late samples of the log were within the window when they were committed.
 const ANY_WINDOW: Duration = Duration::MAX;
+
+/// Floats of the same series, a row for each commit.
+#[derive(Debug)]
+struct Gathered {
+    /// The least and the greatest id.
+    range: (Option<u32>, Option<u32>),
+    start: Option<Timestamp>,
+    ids: Vec<u32>,
+    /// Ascending.
+    times: Vec<i64>,
+    /// A row behind the other.
+    values: Vec<f64>,
+}
 
 /// Puts the entries of the log back, oldest first.
 #[derive(Debug, Default)]
@@ -441,7 +487,7 @@ pub struct Replayer {
     aliases: IdMap<u32>,
     pub samples: u64,
     /// Floats that are not applied yet, by their list of series; no two lists share one.
-    gathered: Vec<Vec<Floats>>,
+    gathered: Vec<Gathered>,
     gathered_samples: usize,
     /// Samples whose series was defined in a part of the log that could not be read.
     pub without_series: u64,
@@ -478,7 +524,7 @@ impl Replayer {
 
     /// The log is at its end.
     pub fn end(&mut self) {
-        self.apply_gathered();
+        self.keep_gathered();
     }
 
     /// The blocks that should be there and are not.
@@ -498,10 +544,15 @@ impl Replayer {
         for entry in entries {
             match entry {
                 Entry::Floats(floats) => self.gather(floats),
+                Entry::Metadata { .. } => self.apply_entry(entry),
                 // A series that is known already keeps its chunks apart from what came before.
-                Entry::Series { ref labels, .. } if !self.head.by_labels.contains_key(labels) => {
-                    self.apply_entry(entry);
-                }
+                Entry::Series { id, labels } => match self.head.id_of(&labels) {
+                    None => self.add(id, labels),
+                    Some(existing) => {
+                        self.apply_gathered();
+                        self.define_again(id, existing);
+                    }
+                },
                 _ => {
                     self.apply_gathered();
                     self.apply_entry(entry);
@@ -513,44 +564,65 @@ impl Replayer {
 
     /// Keeps floats until there are many: a series is then looked up once for all of them, and stays in the cache.
     fn gather(&mut self, floats: Floats) {
-        let range = |ids: &[u32]| (ids.iter().min().copied(), ids.iter().max().copied());
-        let (min, max) = range(&floats.ids);
-        let is_disjoint = |group: &Vec<Floats>| {
-            let other = range(&group[0].ids);
-            other.1 < min || other.0 > max
-        };
-        let group = self.gathered.iter().position(|group| group[0].ids == floats.ids);
-        // The samples of a series must come in the order of the log.
-        let is_apart = match group {
-            Some(_) => true,
-            None => self.gathered.len() < GROUPS_MAX && self.gathered.iter().all(is_disjoint),
-        };
-        self.gathered_samples += floats.ids.len();
-        match group {
-            Some(at) => self.gathered[at].push(floats),
-            None if is_apart => self.gathered.push(vec![floats]),
-            None => {
+        let ts = floats.ts.as_millis();
+        let is_same = |group: &Gathered| group.ids == floats.ids && group.start == floats.start;
+        let group = self.gathered.iter().position(is_same);
+        if let Some(group) = group.map(|at| &mut self.gathered[at])
+            && group.times.last().is_some_and(|last| *last < ts)
+        {
+            group.times.push(ts);
+            group.values.extend_from_slice(&floats.values);
+        } else {
+            let (min, max) = (floats.ids.iter().min().copied(), floats.ids.iter().max().copied());
+            // The samples of a series must come in the order of the log.
+            let is_apart = |group: &Gathered| group.range.1 < min || group.range.0 > max;
+            if self.gathered.len() >= GROUPS_MAX || !self.gathered.iter().all(is_apart) {
                 self.apply_gathered();
-                self.gathered_samples = floats.ids.len();
-                self.gathered.push(vec![floats]);
             }
+            let Floats { start, ids, values, .. } = floats;
+            self.gathered_samples += values.len();
+            self.gathered.push(Gathered { range: (min, max), start, ids, times: vec![ts], values });
+            return;
         }
+        self.gathered_samples += floats.values.len();
         if self.gathered_samples >= GATHERED_MAX {
             self.apply_gathered();
         }
     }
 
+    /// Packs what was gathered.
     fn apply_gathered(&mut self) {
         self.gathered_samples = 0;
         for group in std::mem::take(&mut self.gathered) {
-            for (at, id) in group[0].ids.iter().enumerate() {
-                let id = self.resolve(*id);
-                for floats in &group {
-                    let value = Value::Float(floats.values[at]);
-                    self.apply_sample(id, &Sample { ts: floats.ts, value, start: floats.start });
+            let width = group.ids.len();
+            for (at, id) in group.ids.iter().enumerate() {
+                let (id, values) = (self.resolve(*id), || group.values[at..].iter().step_by(width));
+                if group.start.is_none() && self.head.pack_behind(id, &group.times, values) {
+                    self.samples += group.times.len() as u64;
+                    continue;
+                }
+                for (ts, value) in group.times.iter().zip(values()) {
+                    let (ts, value) = (Timestamp::from_millis(*ts), Value::Float(*value));
+                    self.apply_sample(id, &Sample { ts, value, start: group.start });
                 }
             }
         }
+    }
+
+    /// Leaves what was gathered at the end of the log in rows, where that is possible.
+    fn keep_gathered(&mut self) {
+        for group in std::mem::take(&mut self.gathered) {
+            let ids: Vec<u32> = group.ids.iter().map(|id| self.resolve(*id)).collect();
+            let samples = group.values.len() as u64;
+            match group.start {
+                None => match self.head.restore_rows(ids, group.times, group.values) {
+                    Ok(()) => self.samples += samples,
+                    Err((times, values)) => self.gathered.push(Gathered { times, values, ..group }),
+                },
+                Some(_) => self.gathered.push(group),
+            }
+        }
+        self.apply_gathered();
     }
 
     fn apply_sample(&mut self, id: u32, sample: &Sample) {
@@ -578,7 +650,7 @@ impl Replayer {
             }
             Entry::Chunk { id, chunk } => {
                 let (id, count) = (self.resolve(id), u64::from(chunk.count));
-                if !self.head.series.contains_key(&id) {
+                if !self.head.series.contains(id) {
                     self.miss(id, count);
                 } else if self.head.push_chunk(id, Arc::new(chunk)) {
                     self.samples += count;
@@ -610,24 +682,38 @@ impl Replayer {
     }
 
     fn define(&mut self, id: u32, labels: Labels) {
-        if let Some(existing) = self.head.by_labels.get(&labels).copied() {
-            if existing != id {
-                self.aliases.insert(id, existing);
-                // What the retention had dropped must not be kept by what came later.
-                self.head.close_open(existing);
-            }
-        } else if !self.head.series.contains_key(&id) && id < u32::MAX / 2 {
-            // Ids ascend in the index; a log in order defines them so, but for those two appenders raced for.
-            self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels.clone()) });
-            self.head.by_labels.insert(labels, id);
+        match self.head.id_of(&labels) {
+            Some(existing) => self.define_again(id, existing),
+            None => self.add(id, labels),
         }
+    }
+
+    fn define_again(&mut self, id: u32, existing: u32) {
+        if existing != id {
+            self.aliases.insert(id, existing);
+            // What the retention had dropped must not be kept by what came later.
+            self.head.close_open(existing);
+        }
+        self.take_id(id);
+    }
+
+    fn add(&mut self, id: u32, labels: Labels) {
+        if !self.head.series.contains(id) && id < u32::MAX / 2 {
+            // Ids ascend in the index; a log in order defines them so, but for those two appenders raced for.
+            self.head.series.insert(id, MemSeries { is_logged: true, ..MemSeries::new(labels) });
+            self.head.by_labels.insert(&self.head.series, id);
+        }
+        self.take_id(id);
+    }
+
+    fn take_id(&mut self, id: u32) {
         self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
     }
 
     /// Counts samples whose series is not known. Its id stays taken: it must not come to mean another.
     fn miss(&mut self, id: u32, samples: u64) {
         self.without_series += samples;
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1).min(u32::MAX / 2));
+        self.take_id(id);
     }
 
     fn resolve(&self, id: u32) -> u32 {
@@ -643,7 +729,7 @@ impl Replayer {
             for at in 0..block.series_count() {
                 let own = block.id_at(at);
                 let mut id = self.resolve(own);
-                if !self.head.series.contains_key(&id) {
+                if !self.head.series.contains(id) {
                     let Some(labels) = block.labels_at(at) else { continue };
                     self.define(own, labels);
                     id = self.resolve(own);
@@ -651,11 +737,13 @@ impl Replayer {
                 if id != own {
                     block.aliases.insert(id, own);
                 }
-                let Some(series) = self.head.series.get_mut(&id) else { continue };
+                let Some(series) = self.head.series.get_mut(id) else { continue };
                 series.has_blocks = true;
                 if series.last < block.footer.max {
                     let last = block.entries_of(at).map(|at| block.entry(at).last).max();
                     series.last = series.last.max(last.unwrap_or(i64::MIN));
+                    let newest = series.last;
+                    self.head.raise_floor(id, newest);
                 }
             }
             self.head.blocks.next = self.head.blocks.next.max(block.number() + 1);
@@ -667,10 +755,9 @@ impl Replayer {
     pub fn finish(mut self) -> Head {
         debug_assert!(self.gathered.is_empty());
         self.add_blocks();
-        let mut ids: Vec<u32> = self.head.series.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            self.head.postings.add(id, &self.head.series[&id].labels);
+        let Head { series, postings, .. } = &mut self.head;
+        for (id, series) in series.iter() {
+            postings.add(id, &series.labels);
         }
         self.head
     }

@@ -58,8 +58,8 @@ impl Labels {
     }
 
     /// From pairs that are already sorted by name, distinct, and without empty values.
-    fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
-        let mut text = String::new();
+    pub(crate) fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
+        let mut text = String::with_capacity(256);
         for (name, value) in pairs {
             push_part(&mut text, name);
             push_part(&mut text, value);
@@ -125,6 +125,11 @@ impl Labels {
             add(value.as_bytes());
         }
         hash
+    }
+
+    /// Names and values in order, each behind its length: the same for equal sets, and for no others.
+    pub(crate) fn as_encoded(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// The bytes that names and values take, with their lengths.

@@ -9,8 +9,14 @@ use crate::{Labels, Matcher};
 /// Lists of series by label.
 #[derive(Debug, Default)]
 pub struct Postings {
-    names: HashMap<String, BTreeMap<String, Vec<u32>>>,
+    /// The place of each list.
+    names: HashMap<String, BTreeMap<String, u32>>,
+    lists: Vec<Vec<u32>>,
+    /// Places of lists that are gone.
+    free: Vec<u32>,
     all: Vec<u32>,
+    /// The series that was added last, with the places of its lists: the next one shares most of them.
+    last: (Labels, Vec<u32>),
 }
 
 impl Postings {
@@ -18,32 +24,54 @@ impl Postings {
     pub fn add(&mut self, id: u32, labels: &Labels) {
         debug_assert!(self.all.last().is_none_or(|last| *last < id), "ids ascend");
         self.all.push(id);
-        for (name, value) in labels {
-            let values = match self.names.get_mut(name) {
-                Some(values) => values,
-                None => self.names.entry(name.to_owned()).or_default(),
-            };
-            match values.get_mut(value) {
-                Some(ids) => ids.push(id),
-                None => {
-                    values.insert(value.to_owned(), vec![id]);
-                }
+        let (before, mut places) = std::mem::take(&mut self.last);
+        let mut before = before.iter();
+        for (at, pair) in labels.iter().enumerate() {
+            let known = before.next().filter(|before| *before == pair).and_then(|_| places.get(at).copied());
+            let place = known.unwrap_or_else(|| self.place(pair));
+            self.lists[place as usize].push(id);
+            match places.get_mut(at) {
+                Some(known) => *known = place,
+                None => places.push(place),
             }
         }
+        places.truncate(labels.len());
+        self.last = (labels.clone(), places);
+    }
+
+    /// The place of the list of a pair, which is made if there is none.
+    fn place(&mut self, (name, value): (&str, &str)) -> u32 {
+        let values = match self.names.get_mut(name) {
+            Some(values) => values,
+            None => self.names.entry(name.to_owned()).or_default(),
+        };
+        if let Some(place) = values.get(value) {
+            return *place;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.lists.push(Vec::new());
+            self.lists.len() as u32 - 1
+        });
+        values.insert(value.to_owned(), place);
+        place
     }
 
     /// Removes series; `gone` holds their ids (ascending) and label sets.
     pub fn remove(&mut self, gone: &[(u32, Labels)]) {
         let is_gone = |id: &u32| gone.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        self.last = Default::default();
         self.all.retain(|id| !is_gone(id));
         let mut touched: Vec<(&str, &str)> = gone.iter().flat_map(|(_, labels)| labels.iter()).collect();
         touched.sort_unstable();
         touched.dedup();
         for (name, value) in touched {
             let Some(values) = self.names.get_mut(name) else { continue };
-            if let Some(ids) = values.get_mut(value) {
+            if let Some(place) = values.get(value).copied() {
+                let ids = &mut self.lists[place as usize];
                 ids.retain(|id| !is_gone(id));
                 if ids.is_empty() {
+                    *ids = Vec::new();
+                    self.free.push(place);
                     values.remove(value);
                 }
             }
@@ -88,15 +116,14 @@ impl Postings {
     /// The series whose (present) label satisfies the matcher, or does not, as `wanted` says.
     fn with_value(&self, matcher: &Matcher, wanted: bool) -> Vec<u32> {
         let Some(values) = self.names.get(matcher.name()) else { return Vec::new() };
-        let mut lists: Vec<&[u32]> = Vec::new();
-        match matcher.set() {
-            Some(set) if wanted => {
-                lists.extend(set.iter().filter_map(|value| values.get(*value)).map(Vec::as_slice))
+        let list = |place: &u32| self.lists[*place as usize].as_slice();
+        let lists: Vec<&[u32]> = match matcher.set() {
+            Some(set) if wanted => set.iter().filter_map(|value| values.get(*value)).map(list).collect(),
+            _ => {
+                let fits = values.iter().filter(|(value, _)| matcher.matches(value) == wanted);
+                fits.map(|(_, place)| list(place)).collect()
             }
-            _ => lists.extend(
-                values.iter().filter(|(v, _)| matcher.matches(v) == wanted).map(|(_, ids)| ids.as_slice()),
-            ),
-        }
+        };
         match lists.as_slice() {
             [] => Vec::new(),
             [one] => one.to_vec(),
@@ -116,7 +143,8 @@ impl Postings {
 
     /// The values of a label in order, each with the number of its series.
     pub fn values(&self, name: &str) -> impl Iterator<Item = (&str, &[u32])> {
-        self.names.get(name).into_iter().flatten().map(|(value, ids)| (value.as_str(), ids.as_slice()))
+        let values = self.names.get(name).into_iter().flatten();
+        values.map(|(value, place)| (value.as_str(), self.lists[*place as usize].as_slice()))
     }
 
     /// The number of pairs of name and value.
@@ -127,10 +155,12 @@ impl Postings {
     /// A rough count of the bytes the lists and names take.
     pub fn memory_bytes(&self) -> usize {
         let list = |ids: &Vec<u32>| ids.capacity() * 4;
-        let values = |values: &BTreeMap<String, Vec<u32>>| -> usize {
-            values.iter().map(|(value, ids)| value.len() + list(ids) + 64).sum()
-        };
-        list(&self.all) + self.names.iter().map(|(name, v)| name.len() + 96 + values(v)).sum::<usize>()
+        let values =
+            |values: &BTreeMap<String, u32>| -> usize { values.keys().map(|value| value.len() + 64).sum() };
+        let lists: usize = self.lists.iter().map(list).sum();
+        list(&self.all)
+            + lists
+            + self.names.iter().map(|(name, v)| name.len() + 96 + values(v)).sum::<usize>()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::block::{Block, TimesCache};
 use crate::blocks;
-use crate::chunk::{Chunk, ChunkKind, Packed};
+use crate::chunk::{Chunk, ChunkKind, Mark, Packed};
 use crate::db::Db;
 use crate::head::Head;
 use crate::log::Damage;
@@ -204,6 +204,7 @@ pub struct Selection {
     parts: Vec<Part>,
     blocks: Vec<Arc<Block>>,
     open: Vec<u8>,
+    rows: Vec<(i64, f64)>,
     late: Vec<Sample>,
     deleted: Vec<Tombstone>,
 }
@@ -232,6 +233,14 @@ enum Part {
         chunk: Packed<'static>,
         bytes: Range<usize>,
     },
+    /// The end of a chunk that was being written, behind a mark.
+    Tail {
+        chunk: Packed<'static>,
+        mark: Mark,
+        bytes: Range<usize>,
+    },
+    /// Its newest samples, copied.
+    Rows(Range<usize>),
     Late(Range<usize>),
 }
 
@@ -294,6 +303,20 @@ impl Selection {
                 let chunk = Packed { data: &self.open[bytes.clone()], ..*chunk };
                 columns.read(&chunk, self.start, self.end);
             }
+            Part::Tail { chunk, mark, bytes } => {
+                let before = columns.ts.len();
+                let chunk = Packed { data: &self.open[bytes.clone()], ..*chunk };
+                let (start, end) = (self.start.as_millis(), self.end.as_millis());
+                chunk.tail_into(mark, start, end, &mut columns.ts, &mut columns.values);
+                columns.put_float_starts(before, chunk.start);
+            }
+            Part::Rows(range) => {
+                let before = columns.ts.len();
+                let rows = &self.rows[range.clone()];
+                columns.ts.extend(rows.iter().map(|(ts, _)| *ts));
+                columns.values.extend(rows.iter().map(|(_, value)| *value));
+                columns.put_float_starts(before, None);
+            }
             Part::Late(range) => {
                 let mut late = Columns::default();
                 late.set_samples(&self.late[range.clone()]);
@@ -309,7 +332,7 @@ impl Selection {
 
     /// Adds what a series has; `hints` are the places in the blocks where the search for the one before ended.
     fn add(&mut self, head: &Head, id: u32, hints: &mut [usize]) {
-        let series = &head.series[&id];
+        let series = &head.series[id];
         let (start, end) = (self.start, self.end);
         let from = self.parts.len();
         let (mut is_in_order, mut last) = (true, i64::MIN);
@@ -336,10 +359,19 @@ impl Selection {
         if let Some(open) = series.open.as_ref().filter(|open| open.first() <= end && open.last() >= start) {
             follow(open.first().as_millis(), open.last().as_millis());
             let chunk = open.packed();
-            let at = self.open.len();
-            self.open.extend_from_slice(chunk.data);
-            let bytes = at..self.open.len();
-            self.parts.push(Part::Open { chunk: Packed { data: &[], ..chunk }, bytes });
+            let (at, mark) = (self.open.len(), open.mark_before(start));
+            self.open.extend_from_slice(&chunk.data[mark.map_or(0, |mark| mark.bit as usize / 8)..]);
+            let (chunk, bytes) = (Packed { data: &[], ..chunk }, at..self.open.len());
+            self.parts.push(match mark {
+                Some(mark) => Part::Tail { chunk, mark, bytes },
+                None => Part::Open { chunk, bytes },
+            });
+        }
+        if let Some(column) = head.column(series, start, end) {
+            let (times, at) = (column.times(), self.rows.len());
+            follow(times[0], times[times.len() - 1]);
+            self.rows.extend(times.iter().copied().zip(column.values()));
+            self.parts.push(Part::Rows(at..self.rows.len()));
         }
         if let [first, .., _] | [first] = series.late_in(start, end) {
             follow(first.ts.as_millis(), i64::MAX);
@@ -380,6 +412,7 @@ impl Db {
             parts: Vec::with_capacity(ids.len()),
             blocks,
             open: Vec::new(),
+            rows: Vec::new(),
             late: Vec::new(),
             deleted: Vec::new(),
         };
@@ -404,7 +437,7 @@ impl Db {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(sample) = head.newest(id, start, end) {
-                found.push((head.series[&id].labels.clone(), sample));
+                found.push((head.series[id].labels.clone(), sample));
             }
         }
         found

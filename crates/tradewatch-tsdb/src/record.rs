@@ -154,33 +154,63 @@ pub fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
             sample.ts == first.ts && sample.start == first.start && matches!(sample.value, Value::Float(_))
         };
         let count = rest.iter().take_while(together).count();
-        put_floats(out, &rest[..count]);
+        let floats = rest[..count].iter().map(|(id, sample)| match sample.value {
+            Value::Float(value) => (*id, value),
+            Value::Histogram(_) => unreachable!("only floats are together"),
+        });
+        put_floats(out, first.ts, first.start, floats);
         rest = &rest[count..];
+    }
+}
+
+/// Appends floats of one time.
+pub fn put_row(out: &mut Vec<u8>, ts: Timestamp, ids: &[u32], values: &[f64]) {
+    if !ids.is_empty() {
+        put_floats(out, ts, None, ids.iter().copied().zip(values.iter().copied()));
     }
 }
 
 /// The id as the difference to the one before, and the bytes of the value up to its last one that is
 /// not zero: both counts share one byte where the ids ascend closely, as those of a scrape do.
-fn put_floats(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
+fn put_floats(
+    out: &mut Vec<u8>,
+    ts: Timestamp,
+    start: Option<Timestamp>,
+    floats: impl ExactSizeIterator<Item = (u32, f64)>,
+) {
+    /// A tag, ten bytes of a difference, and a value.
+    const FLOAT_BYTES_MAX: usize = 1 + 10 + 8;
     out.push(TAG_FLOATS);
-    put_zigzag(out, samples[0].1.ts.as_millis());
-    put_start(out, samples[0].1.start);
-    put_varint(out, samples.len() as u64);
+    put_zigzag(out, ts.as_millis());
+    put_start(out, start);
+    put_varint(out, floats.len() as u64);
+    // Whole values are written into room made beforehand, and what is not needed of them is written over.
+    let mut room = [0u8; 64 * FLOAT_BYTES_MAX];
+    let mut at = 0;
     let mut previous = 0i64;
-    for (id, sample) in samples {
-        let Value::Float(value) = sample.value else { unreachable!("the caller took floats only") };
-        let bytes = value.to_bits().to_be_bytes();
-        let len = 8 - (value.to_bits().trailing_zeros() / 8).min(8) as usize;
-        let step = i64::from(*id) - previous;
-        previous = i64::from(*id);
-        if (0..15).contains(&step) {
-            out.push((step as u8) << 4 | len as u8);
-        } else {
-            out.push(0xf0 | len as u8);
-            put_zigzag(out, step);
+    for (id, value) in floats {
+        if at + FLOAT_BYTES_MAX > room.len() {
+            out.extend_from_slice(&room[..at]);
+            at = 0;
         }
-        out.extend_from_slice(&bytes[..len]);
+        let bits = value.to_bits();
+        let len = 8 - (bits.trailing_zeros() / 8).min(8) as usize;
+        let step = i64::from(id) - previous;
+        previous = i64::from(id);
+        if (0..15).contains(&step) {
+            room[at] = (step as u8) << 4 | len as u8;
+            at += 1;
+        } else {
+            let mut far = Vec::with_capacity(11);
+            far.push(0xf0 | len as u8);
+            put_zigzag(&mut far, step);
+            room[at..at + far.len()].copy_from_slice(&far);
+            at += far.len();
+        }
+        room[at..at + 8].copy_from_slice(&bits.to_be_bytes());
+        at += len;
     }
+    out.extend_from_slice(&room[..at]);
 }
 
 fn put_start(out: &mut Vec<u8>, start: Option<Timestamp>) {
@@ -201,16 +231,22 @@ pub fn ends_checkpoint(payload: &[u8]) -> bool {
 /// All entries of a payload; `None` if it is not well-formed.
 pub fn decode(payload: &[u8]) -> Option<Vec<Entry>> {
     let mut bytes = Bytes(payload);
-    let mut entries = Vec::new();
+    let (mut entries, mut pairs) = (Vec::new(), Vec::new());
     while !bytes.is_empty() {
         match bytes.u8()? {
             TAG_SERIES => {
                 let id = take_id(&mut bytes)?;
-                let mut pairs = Vec::new();
-                for _ in 0..bytes.count()? {
+                let count = bytes.count()?;
+                pairs.clear();
+                for _ in 0..count {
                     pairs.push((bytes.str()?, bytes.str()?));
                 }
-                entries.push(Entry::Series { id, labels: Labels::from_pairs(pairs) });
+                let is_sorted = pairs.is_sorted_by(|a, b| a.0 < b.0) && pairs.iter().all(|p| !p.1.is_empty());
+                let labels = match is_sorted {
+                    true => Labels::from_sorted(pairs.iter().copied()),
+                    false => Labels::from_pairs(pairs.iter().copied()),
+                };
+                entries.push(Entry::Series { id, labels });
             }
             TAG_FLOATS => take_floats(&mut bytes, &mut entries)?,
             TAG_HISTOGRAM => {
@@ -254,6 +290,19 @@ fn take_floats(bytes: &mut Bytes, entries: &mut Vec<Entry>) -> Option<()> {
     let (mut ids, mut values) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut id = 0i64;
     for _ in 0..count {
+        // Nearly all: a close id, and enough behind it to take a whole value at once.
+        if let Some([tag, value @ ..]) = bytes.0.first_chunk::<9>()
+            && *tag < 0xf0
+            && *tag & 0x0f <= 8
+        {
+            let len = u32::from(tag & 0x0f);
+            id += i64::from(tag >> 4);
+            let bits = u64::from_be_bytes(*value);
+            ids.push(u32::try_from(id).ok()?);
+            values.push(f64::from_bits(bits & !u64::MAX.checked_shr(8 * len).unwrap_or(0)));
+            bytes.take(1 + len as usize)?;
+            continue;
+        }
         let tag = bytes.u8()?;
         let (step, len) = (tag >> 4, usize::from(tag & 0x0f));
         id = id.checked_add(if step == 15 { bytes.zigzag()? } else { i64::from(step) })?;

@@ -130,7 +130,7 @@ impl Db {
             .map(|failure| failure.reason().to_owned());
         drop(writer);
         let head = self.head();
-        let ranges = head.series.values().filter_map(|series| series.range());
+        let ranges = head.series.values().filter_map(|series| head.range(series));
         let of_blocks = head.blocks.live.iter().map(|block| {
             (Timestamp::from_millis(block.footer.min), Timestamp::from_millis(block.footer.max))
         });
@@ -154,7 +154,10 @@ impl Db {
             refused: self.inner.refused.read(),
             wal,
             read_only,
-            memory_bytes: head.chunk_bytes + series_bytes + head.postings.memory_bytes(),
+            memory_bytes: head.chunk_bytes
+                + series_bytes
+                + head.rows.memory_bytes()
+                + head.postings.memory_bytes(),
             label_pairs: head.postings.pairs(),
             min_time,
             max_time,

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, MutexGuard};
 
+use crate::appender::Row;
 use crate::block::{self, Block};
 use crate::block_writer::BlockWriter;
 use crate::blocks;
@@ -52,7 +53,7 @@ impl Db {
             drop(one_at_a_time);
             return self.checkpoint();
         }
-        self.write(&mut writer, &[])?;
+        self.write(&mut writer, &[], &Row::EMPTY)?;
         let Some(wal) = &mut writer.wal else { return Ok(()) };
         let files = wal.files_to_sync();
         drop(writer);
@@ -199,7 +200,7 @@ impl Db {
         head.blocks.next += 1;
         let tombstones = head.blocks.tombstones.clone();
         drop(head);
-        let labels_of = |id: u32| self.head().series.get(&id).map(|series| series.labels.clone());
+        let labels_of = |id: u32| self.head().series.get(id).map(|series| series.labels.clone());
         let cutoff = now - self.inner.options.retention;
         let outcome = blocks::merge(&dir, number, parents, &tombstones, labels_of, cutoff);
         let block = match outcome.and_then(|len| len.map(|_| open_block(dir.as_ref(), number)).transpose()) {
@@ -242,10 +243,10 @@ impl Db {
         let head = self.head();
         let mut ids = head.postings.select(matchers);
         let mut tombstones = Vec::new();
-        for id in ids.iter().filter(|id| head.series[id].has_blocks) {
+        for id in ids.iter().filter(|id| head.series[**id].has_blocks) {
             tombstones.extend(head.blocks.to_delete(*id, start, end).into_iter().map(|t| (*id, t)));
         }
-        ids.retain(|id| head.series[id].overlaps(start, end));
+        ids.retain(|id| head.overlaps(&head.series[*id], start, end));
         drop(head);
         if let Some(wal) = &mut writer.wal
             && !(ids.is_empty() && tombstones.is_empty())

@@ -13,7 +13,7 @@ use tradewatch_platforms::trading_platform;
 use tradewatch_server::dashboards::Folder;
 use tradewatch_server::deadman::{self, Deadman, Expected};
 use tradewatch_server::monitor::Loaded;
-use tradewatch_server::{Options, Server};
+use tradewatch_server::{Options, QueryOptions, Server};
 
 /// How long a question to another process may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -108,7 +108,8 @@ fn labels(metric: &Json) -> String {
     }
 }
 
-fn encode(text: &str) -> String {
+/// Percent-encodes a parameter of a URL.
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
@@ -181,9 +182,13 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
         retention_bytes: args.retention_size,
         out_of_order_window: args.out_of_order_window.unwrap_or_default(),
         runbooks: args.runbooks,
+        calendar_overlay: args.calendar_overlay,
         reload_on_hangup: true,
         ..Options::default()
     };
+    if !args.mics.is_empty() {
+        options.mics = args.mics;
+    }
     options.dashboards = args.dashboards.iter().map(Folder::of).collect();
     options.web.config_file = args.web_config;
     options.web.insecure = args.insecure;
@@ -196,6 +201,13 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode> {
             every: args.heartbeat_every,
         });
     }
+    options.query = QueryOptions {
+        lookback: args.lookback,
+        timeout: args.query_timeout,
+        concurrency: args.query_concurrency as usize,
+        samples_max: args.query_samples_max,
+        log_slower_than: Some(args.query_log_slower_than),
+    };
     options.web.enable_remote_write_receiver = args.enable_remote_write_receiver;
     options.web.enable_otlp_receiver = args.enable_otlp_receiver;
     options.web.enable_push_receiver = args.enable_push_receiver;
@@ -297,7 +309,7 @@ pub fn check_rules(
         }
         let text = tradewatch_alert::duration::format;
         crate::outln!(
-            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {} + grouping {}, to {:?}",
+            "{file}:{}: {} within {}: scrape {} + records {} + evaluation {} + for {}{} + grouping {}, to {:?}",
             spec.line,
             spec.name,
             text(budget.worst()),
@@ -305,6 +317,7 @@ pub fn check_rules(
             text(budget.records),
             text(budget.evaluation),
             text(budget.hold),
+            budget.session.as_ref().map(|mic| format!(" of the session of {mic}")).unwrap_or_default(),
             text(budget.grouping.max(budget.joining)),
             budget.receiver,
         );

@@ -1,15 +1,18 @@
 //! The command line of tradewatch.
 #![allow(clippy::disallowed_methods)] // The binary owns the clock that it hands down.
 
+mod backtest;
 mod check;
 mod commands;
 mod demo;
+mod doctor;
 mod drill;
 mod files;
 mod output;
 mod quiet;
 mod routing;
 mod store;
+mod tune;
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -55,8 +58,14 @@ enum Command {
     },
     /// Run elsewhere, await the heartbeats of monitors, and speak up when they stop
     Deadman(DeadmanArgs),
+    /// Walk the way of a metric or an alert at a running monitor, and say where it ends
+    Doctor(doctor::DoctorArgs),
     /// Find what can never work in rules, dashboards, scrape and routing configuration
     Check(check::CheckArgs),
+    /// What rules would have done on recorded history
+    Backtest(Box<backtest::BacktestArgs>),
+    /// Propose thresholds from what is normal, and show what they would have done
+    Tune(Box<tune::TuneArgs>),
     /// Work with metric catalogues
     Catalog {
         #[command(subcommand)]
@@ -185,6 +194,12 @@ pub struct ServeArgs {
     /// How late a sample may come behind newer ones of its series, for example 30m
     #[arg(long, value_name = "DURATION", value_parser = retention)]
     pub out_of_order_window: Option<Duration>,
+    /// Closures, other hours and halts of the markets that the tables do not know
+    #[arg(long = "calendar.overlay", value_name = "FILE")]
+    pub calendar_overlay: Option<PathBuf>,
+    /// A venue whose series are exposed beside those that rules and routes name, for example XLON
+    #[arg(long = "calendar.mic", value_name = "MIC", value_parser = mic)]
+    pub mics: Vec<String>,
     /// TLS and users, in Prometheus' web configuration format
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config: Option<PathBuf>,
@@ -206,6 +221,21 @@ pub struct ServeArgs {
     /// Allow the admin API
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
+    /// How far back a query looks for the newest sample of a series
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = tradewatch_alert::duration::parse)]
+    pub lookback: Duration,
+    /// Time after which a query is given up
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = tradewatch_alert::duration::parse)]
+    pub query_timeout: Duration,
+    /// Queries that run at a time; others wait
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub query_concurrency: u32,
+    /// Samples that one query may read
+    #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
+    pub query_samples_max: usize,
+    /// Log a query that takes longer; they are listed at /api/tradewatch/v1/slow_queries
+    #[arg(long = "query.log-slower-than", value_name = "DURATION", default_value = "5s", value_parser = tradewatch_alert::duration::parse)]
+    pub query_log_slower_than: Duration,
     /// Folders with Grafana dashboards
     #[arg(long, value_name = "DIR")]
     pub dashboards: Vec<PathBuf>,
@@ -429,6 +459,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => commands::serve(args).await,
             Command::Query(args) => commands::query(args).await,
+            Command::Doctor(args) => doctor::run(&args).await,
             Command::Deadman(args) => commands::deadman(args).await,
             Command::Service { action } => match action {
                 ServiceAction::Run { name, config } => commands::run_service(&name, &config).await,
@@ -453,6 +484,8 @@ fn main() -> ExitCode {
                 BreakerAction::Reset(running) => commands::breaker(&running.data_dir, "reset").await,
             },
             Command::Check(args) => check::run(args).await,
+            Command::Backtest(args) => backtest::run(*args).await,
+            Command::Tune(args) => tune::run(*args).await,
             Command::Catalog { action: CatalogAction::Learn { url, platform, service, out } } => {
                 check::learn(&url, &platform, &service, out.as_deref()).await
             }
@@ -500,6 +533,16 @@ fn retention(text: &str) -> Result<Duration, String> {
     let millis = tradewatch_promql::duration::parse_duration_ms(text).ok().filter(|millis| *millis > 0);
     let millis = millis.ok_or_else(|| format!("{text:?} is not a duration; write for example 30d or 12h"))?;
     Ok(Duration::from_millis(millis.unsigned_abs()))
+}
+
+/// The code of a venue that the calendar knows.
+fn mic(text: &str) -> Result<String, String> {
+    let calendar = tradewatch_server::Options::default().calendar;
+    let known = calendar.mics();
+    match known.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("known are {}", known.join(", "))),
+    }
 }
 
 /// A number of bytes with a unit, as Prometheus writes it: powers of 1,024.

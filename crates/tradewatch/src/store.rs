@@ -130,34 +130,11 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     let mut gathering = Gathering::new();
     let mut total = tradewatch_tsdb::Imported::default();
     for path in &args.files {
-        let mut file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let length = file.metadata().map_or(0, |about| about.len());
-        let (mut rest, mut line, mut done) = (Vec::new(), 0, 0u64);
-        loop {
-            let before = rest.len();
-            rest.resize(before + PIECE_BYTES, 0);
-            let count = file.read(&mut rest[before..]).with_context(|| format!("read {}", path.display()))?;
-            rest.truncate(before + count);
-            done += count as u64;
-            let end = if count == 0 {
-                rest.len()
-            } else {
-                rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
-            };
-            let tail = rest.split_off(end);
-            let lines = rest.iter().filter(|byte| **byte == b'\n').count();
-            gathering.add(rest, path, line)?;
-            line += lines;
-            rest = tail;
-            progress(path, done, length);
-            if gathering.samples > GATHERED_MAX {
-                add(&mut total, db.import(&gathering.db)?);
-                gathering = Gathering::new();
-            }
-            if count == 0 {
-                break;
-            }
-        }
+        read_file(path, &mut gathering, |gathering| {
+            add(&mut total, db.import(&gathering.db)?);
+            *gathering = Gathering::new();
+            Ok(())
+        })?;
     }
     add(&mut total, db.import(&gathering.db)?);
     let stored = db.stats().blocks;
@@ -171,6 +148,59 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
         bytes(stored.bytes)
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The samples of one OpenMetrics file, in memory.
+///
+/// # Errors
+/// Each with its line; also when there are more samples than memory should hold.
+pub fn read_openmetrics(path: &Path) -> Result<Db> {
+    let mut gathering = Gathering::new();
+    read_file(path, &mut gathering, |_| {
+        bail!(
+            "{} holds more than {GATHERED_MAX} samples; bring it into a store with `tradewatch import` first",
+            path.display()
+        )
+    })?;
+    if gathering.samples == 0 {
+        bail!("{} holds no samples", path.display());
+    }
+    Ok(gathering.db)
+}
+
+/// Reads a file piece by piece; `full` is called when much was gathered.
+fn read_file(
+    path: &Path,
+    gathering: &mut Gathering,
+    mut full: impl FnMut(&mut Gathering) -> Result<()>,
+) -> Result<()> {
+    let mut file = std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let length = file.metadata().map_or(0, |about| about.len());
+    let (mut rest, mut line, mut done) = (Vec::new(), 0, 0u64);
+    loop {
+        let before = rest.len();
+        rest.resize(before + PIECE_BYTES, 0);
+        let count = file.read(&mut rest[before..]).with_context(|| format!("read {}", path.display()))?;
+        rest.truncate(before + count);
+        done += count as u64;
+        let end = if count == 0 {
+            rest.len()
+        } else {
+            rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
+        };
+        let tail = rest.split_off(end);
+        let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+        gathering.add(rest, path, line)?;
+        line += lines;
+        rest = tail;
+        progress(path, done, length);
+        if gathering.samples > GATHERED_MAX {
+            full(gathering)?;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    }
 }
 
 fn add(total: &mut tradewatch_tsdb::Imported, more: tradewatch_tsdb::Imported) {

@@ -119,7 +119,7 @@ export class Heatmap {
     ctx.rect(left, top, width, height);
     ctx.clip();
     ctx.fillStyle = cssVar("--closed");
-    for (const span of data.closed) ctx.fillRect(x(span.from), top, x(span.to) - x(span.from), height);
+    for (const span of data.closed) if (!span.short) ctx.fillRect(x(span.from), top, x(span.to) - x(span.from), height);
     if (data.staleFrom !== null) {
       ctx.fillStyle = hatch(ctx) ?? cssVar("--closed");
       ctx.fillRect(x(data.staleFrom), top, x(data.to) - x(data.staleFrom), height);

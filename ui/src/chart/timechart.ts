@@ -51,6 +51,8 @@ export interface Span {
   to: number;
   label?: string;
   color?: string;
+  /** Open, but not as usual: marked at the top instead of shaded. */
+  short?: boolean;
 }
 
 export interface ThresholdLine {
@@ -311,7 +313,7 @@ export class TimeChart {
       if (right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
     };
     ctx.fillStyle = cssVar("--closed");
-    for (const span of data.closed) block(span.from, span.to);
+    for (const span of data.closed) if (!span.short) block(span.from, span.to);
     if (data.staleFrom !== null) {
       ctx.fillStyle = hatch(ctx) ?? cssVar("--closed");
       block(data.staleFrom, data.to);
@@ -324,6 +326,24 @@ export class TimeChart {
       if (bottom > top) ctx.fillRect(bbox.left, top, bbox.width, bottom - top);
     }
     ctx.restore();
+  }
+
+  /** A bar along the top of a half day, with its name where there is room. */
+  private drawShort(u: uPlot, from: number, to: number, label: string): void {
+    const { ctx, bbox } = u;
+    const ratio = devicePixelRatio || 1;
+    const left = Math.max(bbox.left, from);
+    const right = Math.min(bbox.left + bbox.width, to);
+    if (right <= left) return;
+    ctx.fillStyle = cssVar("--note");
+    ctx.fillRect(left, bbox.top, right - left, 3 * ratio);
+    ctx.font = `${10.5 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+    if (ctx.measureText(label).width + 8 * ratio < right - left) {
+      ctx.textBaseline = "top";
+      ctx.textAlign = "left";
+      ctx.fillStyle = cssVar("--text-dim");
+      ctx.fillText(label, left + 4 * ratio, bbox.top + 5 * ratio);
+    }
   }
 
   private drawMarks(u: uPlot): void {
@@ -347,6 +367,8 @@ export class TimeChart {
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
     }
+    const pixel = (t: number) => Math.round(u.valToPos(t, "x", true));
+    for (const span of data.closed) if (span.short) this.drawShort(u, pixel(span.from), pixel(span.to), span.label ?? "");
     for (const note of data.notes) {
       if (note.to < data.from || note.from > data.to) continue;
       const x = Math.round(u.valToPos(note.from, "x", true)) + 0.5;
@@ -472,10 +494,11 @@ export class TimeChart {
       line.textContent = note.label;
       lines.push(line);
     }
-    if (data.closed.some((span) => t >= span.from && t < span.to)) {
+    const market = data.closed.find((span) => t >= span.from && t < span.to);
+    if (market) {
       const line = document.createElement("div");
       line.className = "tip-note";
-      line.textContent = "market closed";
+      line.textContent = market.label ?? "market closed";
       lines.push(line);
     }
     if (rows.length === 0) {

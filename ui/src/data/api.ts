@@ -98,12 +98,23 @@ export interface Alert {
   inhibited_by: string[] | string | null;
   /** A time interval of the route that keeps it quiet now. */
   muted_by?: string[] | string | null;
+  /** Why its `for` stands or counts all time, if it does. */
+  market?: MarketNote | null;
   runbook: string | null;
   last_notified: number | string | null;
   resolved_at?: number | string | null;
   latency_budget?: LatencyBudget | null;
   notes?: number;
   last_note?: { by: string; proven: boolean; at: number; text: string } | null;
+}
+
+export interface MarketNote {
+  mic: string;
+  state: string;
+  symbol?: string | null;
+  since?: number;
+  until: number | null;
+  reason?: string;
 }
 
 /** How long it takes at worst from a fault to its notification, in seconds. */
@@ -239,6 +250,21 @@ export interface Rule {
   lastEvaluation: string;
   latencyBudget?: LatencyBudget | null;
   missingMetrics?: string[];
+  drills?: DrillProof[];
+}
+
+/** What the last drill of one way showed of an alert. */
+export interface DrillProof {
+  alert: string;
+  platform: string;
+  drill: string;
+  way: "simulated" | "live";
+  at: number;
+  proven: boolean;
+  why?: string;
+  told_after?: number;
+  cleared_after?: number;
+  held_back_by?: string;
 }
 
 export interface RuleGroup {
@@ -270,6 +296,57 @@ export interface Annotation {
 export interface Session {
   open_ms: number;
   close_ms: number;
+  /** Its hours are not the usual ones: a half day, mostly. */
+  special?: boolean;
+}
+
+/** A venue as it stands; instants in milliseconds. */
+export interface Venue {
+  mic: string;
+  name: string | null;
+  zone: string | null;
+  /** Rules, routes or options name it. */
+  used: boolean;
+  phase: string;
+  since: number | null;
+  until: number | null;
+  next_open: number | null;
+  next_close: number | null;
+  horizon: number | null;
+  horizon_days: number | null;
+  ends_soon: boolean;
+  extended_known: boolean;
+}
+
+/** What lies over the tables: of the overlay file, or of a person. */
+export interface Fact {
+  id: number | null;
+  source: "file" | "person";
+  mic: string;
+  kind: "closed" | "hours" | "halt";
+  reason: string;
+  date?: string;
+  hours?: string;
+  symbol?: string | null;
+  from?: number;
+  until?: number | null;
+  holds?: boolean;
+  by?: string;
+  proven?: boolean;
+  at?: number;
+}
+
+export interface CalendarState {
+  now: number;
+  venues: Venue[];
+  facts: Fact[];
+}
+
+export interface Day {
+  date: string;
+  kind: "session" | "special" | "closed" | "weekend" | "always" | "unknown";
+  parts: [open: number, close: number][];
+  reason: string | null;
 }
 
 /** The server gives instants as milliseconds; a string is RFC 3339. */

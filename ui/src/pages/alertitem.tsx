@@ -8,6 +8,7 @@ import { formatText } from "../format/units";
 import { zone } from "../shell/settings";
 import { acknowledge, takeBack } from "./alertactions";
 import { AlertDetail } from "./deeds";
+import { marketText } from "./markettext";
 import { State } from "./page";
 
 const HIDDEN_LABELS = new Set(["alertname", "severity", "__name__"]);
@@ -38,6 +39,7 @@ export function AlertItem({ alert, selected, open, onSelect, onOpen, onSilence }
           {alert.acknowledged && <span class="badge">acknowledged by {alert.acknowledged.by}{ackAt ? ` ${sinceText(ackAt, now, zoneId)}` : ""}</span>}
           {silenced.length > 0 && <span class="badge">silenced</span>}
           {mutedBy.length > 0 && <span class="badge">muted by {mutedBy.join(", ")}</span>}
+          {alert.market && alert.state !== "resolved" && <span class="badge">{marketText(alert.market, alert.state, now, zoneId)}</span>}
           {inhibited.length > 0 && <span class="badge">held back by {inhibited.join(", ")}</span>}
         </h2>
         <p class="alert-summary">{alert.annotations["summary"] ?? "The rule has no summary."}</p>

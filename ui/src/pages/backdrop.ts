@@ -3,10 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { getJson, prom, type Annotation, type PromResult, type Session } from "../data/api";
 import { marketClock, serverNow } from "../data/live";
-import { SHADED_MIC, sessionsOf } from "../data/sessions";
+import { marketOf, NO_MARKET, sessionsOf } from "../data/sessions";
 import type { Span } from "../chart/timechart";
 import type { AnnotationQuery } from "../grafana/model";
 import { color } from "../chart/palette";
+import { shadedMarket } from "../shell/settings";
 
 const REFRESH_MS = 30_000;
 
@@ -22,19 +23,34 @@ export function closedSpans(sessions: readonly Session[], from: number, to: numb
   return out;
 }
 
+/** Half days of the range, to be marked. */
+export function shortSpans(sessions: readonly Session[], from: number, to: number): Span[] {
+  const short = sessions.filter((s) => s.special && s.close_ms > from && s.open_ms < to);
+  return short.map((s) => {
+    const day = new Date(s.open_ms).getUTCDay();
+    return { from: s.open_ms, to: s.close_ms, short: true, label: day === 0 || day === 6 ? "special session" : "half day" };
+  });
+}
+
+/** The market whose closed hours a page shades. */
+export function useMarket(mic?: string, tags: readonly string[] = []): string {
+  return marketOf(shadedMarket.value, mic, tags, Object.keys(marketClock.value));
+}
+
 /** Closed hours of the range and an hour beyond it; asked again now and then, and when a market opens or shuts. */
-export function useClosed(rangeMs: number, fixed: { from: number; to: number } | null): Span[] {
+export function useClosed(rangeMs: number, fixed: { from: number; to: number } | null, market: string): Span[] {
   const [closed, setClosed] = useState<Span[]>([]);
-  const state = marketClock.value[SHADED_MIC];
+  const state = marketClock.value[market];
   useEffect(() => {
     let gone = false;
     const load = async () => {
       const to = (fixed?.to ?? serverNow.peek()) + 3_600_000;
       const from = fixed?.from ?? to - rangeMs - 7_200_000;
       try {
-        const sessions = await sessionsOf(SHADED_MIC, from, to);
-        const known = state === "open" || state === "closed";
-        if (!gone) setClosed(known ? closedSpans(sessions, from, to) : []);
+        const sessions = market === NO_MARKET ? [] : await sessionsOf(market, from, to);
+        const known = market !== NO_MARKET && state !== "unknown";
+        const closed = closedSpans(sessions, from, to).map((span) => ({ ...span, label: `${market} closed` }));
+        if (!gone) setClosed(known ? [...closed, ...shortSpans(sessions, from, to)] : []);
       } catch {
         // Without a calendar nothing is shaded: an open market must not look closed.
         if (!gone) setClosed([]);
@@ -46,7 +62,7 @@ export function useClosed(rangeMs: number, fixed: { from: number; to: number } |
       gone = true;
       clearInterval(timer);
     };
-  }, [rangeMs, fixed?.from, fixed?.to, state]);
+  }, [rangeMs, fixed?.from, fixed?.to, state, market]);
   return closed;
 }
 

@@ -13,10 +13,10 @@ import { learnScrapeInterval, titleOf, type PageContext } from "../panels/contex
 import { ErrorBox } from "../panels/frame";
 import { PanelView } from "../panels/panel";
 import { param, search, setParams } from "../shell/router";
-import { RefreshPicker, TimePicker } from "../shell/timepicker";
+import { MarketPicker, RefreshPicker, TimePicker } from "../shell/timepicker";
 import { useKeys } from "../shell/keys";
 import { safeLink } from "../panels/table";
-import { useClosed, useNotes } from "./backdrop";
+import { useClosed, useMarket, useNotes } from "./backdrop";
 import { PageHead, useTitle } from "./page";
 
 const ROW_PX = 30;
@@ -97,7 +97,8 @@ export function DashboardView({ dashboard }: { dashboard: Dashboard }) {
   const ticking = useTicking(window, range);
   const rangeMs = window.to - window.from;
   const fixed = window.live ? null : { from: ticking.from, to: ticking.to };
-  const closed = useClosed(rangeMs, fixed);
+  const market = useMarket(values["mic"]?.values.length === 1 ? values["mic"].values[0] : undefined, dashboard.tags);
+  const closed = useClosed(rangeMs, fixed, market);
   const notes = useNotes(rangeMs, fixed, dashboard.annotations);
   const onZoom = (from: number, to: number) => setParams({ from: String(from), to: String(to) });
   const page = useMemo<PageContext>(
@@ -125,6 +126,7 @@ export function DashboardView({ dashboard }: { dashboard: Dashboard }) {
           const url = link.type === "link" || link.url ? safeLink(interpolate(link.url, values, null, "text")) : undefined;
           return url ? <a key={link.url + link.title} class="button" href={url}>{link.title || link.url}</a> : null;
         })}
+        <MarketPicker market={market} />
         <TimePicker range={range} onChange={(next) => setParams({ from: next.from === dashboard.time.from ? null : next.from, to: next.to === dashboard.time.to ? null : next.to })} />
         <RefreshPicker live={resolve(range, serverNow.peek()).live} refreshMs={refreshMs} onChange={(ms) => setParams({ refresh: ms === -1 ? null : String(ms) })} />
       </PageHead>

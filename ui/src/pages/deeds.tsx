@@ -13,10 +13,13 @@ const WORDS: Record<string, string> = {
   acknowledge: "acknowledged",
   unacknowledge: "took the acknowledgement back of",
   note: "noted on",
+  drill: "ran drills",
   silence_create: "silenced",
   silence_change: "changed the silence of",
   silence_expire: "ended the silence of",
   annotate: "marked",
+  calendar_add: "laid over the calendar",
+  calendar_remove: "took back from the calendar",
   reload: "reloaded the",
   quit: "ended the monitor",
 };

@@ -49,7 +49,7 @@ export function DeskPage() {
   search.value;
   const rangeMs = Number(param("range") ?? "900000") || 900_000;
   const window = useMemo(() => liveWindow(rangeMs), [rangeMs]);
-  const closed = useClosed(rangeMs, null);
+  const closed = useClosed(rangeMs, null, SHADED_MIC);
   const notes = useNotes(rangeMs, null);
   const page = useMemo<PageContext>(
     () => ({ window, values: {}, dashboard: "desk", syncKey: "desk", closed, notes, onZoom: (from, to) => setParams({ range: String(Math.max(300_000, to - from)) }) }),

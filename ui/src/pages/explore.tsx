@@ -16,9 +16,9 @@ import { errorWithCaret } from "../promql/highlight";
 import { unitFor } from "../promql/units";
 import { toast } from "../shell/announce";
 import { search, setParams } from "../shell/router";
-import { RefreshPicker, TimePicker } from "../shell/timepicker";
+import { MarketPicker, RefreshPicker, TimePicker } from "../shell/timepicker";
 import { useKeys } from "../shell/keys";
-import { useClosed, useNotes } from "./backdrop";
+import { useClosed, useMarket, useNotes } from "./backdrop";
 import { PageHead, useTitle } from "./page";
 
 const EXAMPLES: readonly (readonly [what: string, expr: string])[] = [
@@ -46,7 +46,8 @@ export function ExplorePage() {
     return { from: now.from, to: now.to, live: now.live && refreshMs < 0, refreshMs: now.live && refreshMs > 0 ? refreshMs : 0 };
   }, [range.from, range.to, refreshMs, key]);
   const fixed = window.live ? null : window;
-  const closed = useClosed(window.to - window.from, fixed);
+  const market = useMarket();
+  const closed = useClosed(window.to - window.from, fixed, market);
   const notes = useNotes(window.to - window.from, fixed);
   const page = useMemo<PageContext>(
     () => ({ window, values: {}, dashboard: "", syncKey: undefined, closed, notes, onZoom: (from, to) => setParams({ from: String(from), to: String(to) }) }),
@@ -68,6 +69,7 @@ export function ExplorePage() {
         >
           Copy link
         </button>
+        <MarketPicker market={market} />
         <TimePicker range={range} onChange={(next) => setParams({ from: next.from === "now-1h" ? null : next.from, to: next.to === "now" ? null : next.to })} />
         <RefreshPicker live={resolve(range, serverNow.peek()).live} refreshMs={refreshMs} onChange={(ms) => setParams({ refresh: ms === -1 ? null : String(ms) })} />
       </PageHead>

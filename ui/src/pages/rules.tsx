@@ -2,8 +2,8 @@
 
 import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
-import { worst, worstCase } from "../data/alerts";
-import { prom, type Rule, type RuleGroup } from "../data/api";
+import { provenText, worst, worstCase } from "../data/alerts";
+import { type DrillProof, prom, type Rule, type RuleGroup } from "../data/api";
 import { pushedAlerts, serverNow } from "../data/live";
 import { age, promDuration } from "../format/time";
 import { formatText } from "../format/units";
@@ -67,6 +67,20 @@ export function RulesPage() {
   );
 }
 
+/** When a drill last made the alert fire, reach somebody and clear. */
+function Proven({ drills, now }: { drills: DrillProof[]; now: number }) {
+  if (drills.length === 0) return <span class="dim" title="tradewatch drill shows that an alert fires, is told and clears">never drilled</span>;
+  return (
+    <>
+      {drills.map((drill) => (
+        <span key={drill.way} class={drill.proven ? "dim" : "bad"} title={provenText(drill)}>
+          {drill.proven ? "✓ proven" : "✕ drill failed"} {drill.way === "live" ? "live" : "in simulation"} {age(Math.max(0, now - drill.at))} ago
+        </span>
+      ))}
+    </>
+  );
+}
+
 function RuleItem({ rule }: { rule: Rule }) {
   const state = rule.type === "recording" ? "recording" : (rule.state ?? "inactive");
   const tone = rule.health === "err" ? "bad" : state === "firing" ? "bad" : state === "pending" ? "warn" : state === "recording" ? "info" : rule.health === "unknown" ? "off" : "good";
@@ -83,6 +97,7 @@ function RuleItem({ rule }: { rule: Rule }) {
             {rule.latencyBudget.withinLimit ? "" : "✕ "}told within {formatText("s", worst(rule.latencyBudget))}
           </span>
         )}
+        {rule.type === "alerting" && <Proven drills={rule.drills ?? []} now={serverNow.value} />}
         <span class="dim">{formatText("s", rule.evaluationTime)}</span>
       </div>
       <a class="rule-expr" href={`/explore?expr=${encodeURIComponent(rule.query)}`} title="Open in Explore"><Promql text={rule.query} /></a>

@@ -48,6 +48,10 @@ export function zoneName(id: string): string {
   return Intl.DateTimeFormat().resolvedOptions().timeZone.replace(/_/g, " ");
 }
 
+/** Whose closed hours the charts shade: a venue, "none", or "" for what the page says. */
+export const shadedMarket = signal<string>(stored("market") ?? "");
+effect(() => store("market", shadedMarket.value));
+
 export const person = signal<string>(stored("person") ?? "desk");
 effect(() => store("person", person.value));
 

@@ -2,10 +2,11 @@
 
 import "../style/dashboards.css";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { paused } from "../data/live";
+import { marketClock, paused } from "../data/live";
+import { NO_MARKET } from "../data/sessions";
 import { describeRange, parseInstant, type TimeRange } from "../format/time";
 import { dateParts } from "../format/units";
-import { zone } from "./settings";
+import { shadedMarket, zone } from "./settings";
 import { useKeys } from "./keys";
 
 const QUICK = ["5m", "15m", "30m", "1h", "3h", "6h", "12h", "24h", "2d", "7d", "30d"];
@@ -96,6 +97,20 @@ function editable(text: string): string {
 function stable(text: string): string {
   if (text.trim().startsWith("now")) return text.trim();
   return String(parseInstant(text, Date.now()) ?? text);
+}
+
+/** Whose closed hours the charts shade. */
+export function MarketPicker({ market }: { market: string }) {
+  const venues = new Set([...Object.keys(marketClock.value), market].filter((one) => one !== NO_MARKET));
+  return (
+    <label class="variable" title="Closed hours of this market are shaded, half days are marked">
+      Hours
+      <select aria-label="Market whose closed hours are shaded" value={market} onChange={(event) => (shadedMarket.value = event.currentTarget.value)}>
+        {[...venues].sort().map((mic) => <option key={mic} value={mic}>{mic}</option>)}
+        <option value={NO_MARKET}>not shaded</option>
+      </select>
+    </label>
+  );
 }
 
 export function RefreshPicker({ live, refreshMs, onChange }: { live: boolean; refreshMs: number; onChange: (ms: number) => void }) {

@@ -457,6 +457,69 @@ describe("what is old never looks calm", () => {
   });
 });
 
+describe("the market", () => {
+  test("a halt is put in force, shown and ended; what is wrong is said", async () => {
+    const page = await open("/calendar");
+    await ready(page, ".fact-list li");
+    expect(await page.locator(".fact-list").innerText()).toContain("AAPL halted from");
+    const form = page.getByRole("form", { name: /Add a halt/ });
+    await form.getByLabel("Symbol").fill("MSFT");
+    await form.getByLabel("For").fill("five");
+    await form.getByLabel("Why").fill("news pending");
+    await form.getByRole("button", { name: "Put in force" }).click();
+    await form.getByRole("alert").getByText("is no duration").waitFor();
+    await form.getByLabel("For").fill("10m");
+    await form.getByRole("button", { name: "Put in force" }).click();
+    await page.locator(".fact-list li", { hasText: "MSFT halted" }).waitFor();
+    const post = fixture.state.posts.findLast((one: { path: string }) => one.path.endsWith("/calendar/facts"));
+    expect(post.said).toMatchObject({ mic: "XNYS", kind: "halt", symbol: "MSFT", reason: "news pending", by: "desk" });
+    expect(Date.parse(post.said.until) - Date.now()).toBeGreaterThan(400_000);
+    await form.getByLabel("What").selectOption("hours");
+    await form.getByLabel("Date").fill("2026-12-23");
+    await form.getByRole("textbox", { name: "Hours" }).fill("8-12");
+    await form.getByLabel("Why").fill("storm");
+    await form.getByRole("button", { name: "Put in force" }).click();
+    await form.getByRole("alert").getByText("is not hours").waitFor();
+    await page.locator(".fact-list li", { hasText: "MSFT halted" }).getByRole("button").click();
+    await page.locator(".fact-list li", { hasText: "MSFT halted" }).waitFor({ state: "detached" });
+    // The horizon of a venue that ends soon is said in words.
+    expect(await page.locator(".calendar-others").innerText()).toContain("known for 41 more days");
+    await page.getByRole("button", { name: "XNYS: month after" }).click();
+    await page.locator(".month-marks", { hasText: "half day" }).first().waitFor();
+    // An alert that the halt holds back says so.
+    await page.getByRole("link", { name: /^Alerts/ }).click();
+    await page.locator(".alert .badge", { hasText: /^held back: AAPL halted on XNYS since .*, LULD pause$/ }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  test("charts shade closed hours of the market that is chosen, and mark half days", async () => {
+    const to = Date.now() - 3_600_000;
+    const page = await open(`/explore?expr=5&from=${to - 4 * 86_400_000}&to=${to}`);
+    await ready(page, ".explore-graph canvas");
+    const notes = new Set<string>();
+    const over = page.locator(".explore-graph .u-over").first();
+    const box = (await over.boundingBox())!;
+    await until("the cursor finds closed hours and a half day", async () => {
+      for (let x = 4; x < box.width; x += box.width / 60) {
+        await page.mouse.move(box.x + x, box.y + box.height / 2);
+        for (const note of await page.locator(".tip-note").allInnerTexts()) notes.add(note);
+      }
+      return notes.has("XNYS closed") && notes.has("half day");
+    });
+    await page.mouse.move(0, 0);
+    const pixels = () => page.locator(".explore-graph canvas").first().evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL());
+    await page.screenshot({ path: join(SHOTS, "explore-four-days.png") });
+    const shaded = await pixels();
+    await page.getByLabel("Market whose closed hours are shaded").selectOption("none");
+    await until("nothing is shaded", async () => (await pixels()) !== shaded);
+    // The choice is the reader's, on every page.
+    await page.goto(`${fixture.url}/dashboards/every-panel`);
+    await ready(page, ".panel-timeseries canvas");
+    expect(await page.getByLabel("Market whose closed hours are shaded").inputValue()).toBe("none");
+    expect(complaints).toEqual([]);
+  });
+});
+
 test("on a phone the alerts are whole", async () => {
   for (const theme of ["dark", "light"] as const) {
     const page = await open("/alerts", theme, 390);

@@ -5,8 +5,11 @@ import { heatCells } from "../../src/chart/heatmap";
 import { blocksOf } from "../../src/chart/timeline";
 import { axisLabels } from "../../src/chart/timechart";
 import { reduce } from "../../src/data/reduce";
-import { closedSpans } from "../../src/pages/backdrop";
-import { joined, nextChange } from "../../src/data/sessions";
+import { closedSpans, shortSpans } from "../../src/pages/backdrop";
+import { lead, monthOf } from "../../src/pages/calendarmonth";
+import { factText } from "../../src/pages/calendarfacts";
+import { marketText } from "../../src/pages/markettext";
+import { joined, marketOf, nextChange } from "../../src/data/sessions";
 
 const f = (...v: number[]) => Float64Array.from(v);
 
@@ -81,6 +84,42 @@ describe("sessions", () => {
   const s = (open_ms: number, close_ms: number) => ({ open_ms, close_ms });
   test("closed is what lies between", () => expect(closedSpans([s(10, 20), s(30, 40)], 0, 50)).toEqual([{ from: 0, to: 10 }, { from: 20, to: 30 }, { from: 40, to: 50 }]));
   test("open all the time shades nothing", () => expect(closedSpans([s(-5, 100)], 0, 50)).toEqual([]));
+  test("a half day is marked, and does not melt into its neighbour", () => {
+    const friday = Date.parse("2026-11-27T14:30:00Z");
+    const half = { open_ms: friday, close_ms: friday + 12_600_000, special: true };
+    expect(shortSpans([s(0, 10), half], 0, friday + 1)).toEqual([{ from: half.open_ms, to: half.close_ms, short: true, label: "half day" }]);
+    const saturday = { ...half, open_ms: friday + 86_400_000, close_ms: friday + 90_000_000 };
+    expect(shortSpans([saturday], 0, friday * 2)[0]!.label).toBe("special session");
+    expect(shortSpans([half], 0, friday)).toEqual([]);
+    expect(joined([s(0, 10), { open_ms: 10, close_ms: 20, special: true }])).toHaveLength(2);
+  });
+  test("the market of a page: chosen, variable, tag, platform", () => {
+    expect(marketOf("XLON", "XTKS", ["market:XETR"], ["XNYS"])).toBe("XLON");
+    expect(marketOf("", "XTKS", ["market:XETR"], ["XNYS"])).toBe("XTKS");
+    expect(marketOf("", undefined, ["a", "market:XETR"], ["XNYS"])).toBe("XETR");
+    expect(marketOf("", undefined, [], ["CRYPTO", "XLON"])).toBe("XLON");
+    expect(marketOf("", undefined, [], ["CRYPTO"])).toBe("XNYS");
+  });
+  test("a month begins on its weekday and ends on its last day", () => {
+    const now = Date.parse("2026-11-20T12:00:00Z");
+    expect(monthOf(now, "America/New_York", 0)).toEqual({ title: "November 2026", from: "2026-11-01", to: "2026-11-30" });
+    expect(monthOf(now, "UTC", 3)).toEqual({ title: "February 2027", from: "2027-02-01", to: "2027-02-28" });
+    // It is still October in New York.
+    expect(monthOf(Date.parse("2026-11-01T02:00:00Z"), "America/New_York", 0).from).toBe("2026-10-01");
+    expect([lead("2026-11-01"), lead("2027-02-01")]).toEqual([6, 0]);
+  });
+  test("halts and closures in words", () => {
+    const from = Date.parse("2026-11-20T15:31:00Z");
+    const fact = { id: 1, source: "person" as const, mic: "XNYS", reason: "LULD pause" };
+    expect(factText({ ...fact, kind: "halt", symbol: "AAPL", from, until: from + 300_000 }, "UTC")).toMatch(/^AAPL halted from 2026-11-20 15:31.* until 2026-11-20 15:36/);
+    expect(factText({ ...fact, kind: "halt", symbol: null, from, until: null }, "UTC")).toMatch(/^the whole venue halted from .* until nobody knows when$/);
+    expect(factText({ ...fact, kind: "hours", date: "2026-11-27", hours: "09:30-13:00" })).toBe("open 09:30-13:00 on 2026-11-27");
+    const halted = { mic: "XNYS", state: "halted", symbol: "AAPL", since: from, until: null, reason: "LULD pause" };
+    expect(marketText(halted, "pending", from + 60_000, "UTC")).toMatch(/^held back: AAPL halted on XNYS since 15:31.*, LULD pause$/);
+    expect(marketText({ ...halted, symbol: null }, "firing", from, "UTC")).toMatch(/^XNYS halted since /);
+    expect(marketText({ mic: "XNYS", state: "closed", until: from }, "pending", from, "UTC")).toMatch(/^held back: XNYS is closed, opens 2026-11-20 15:31/);
+    expect(marketText({ mic: "XBOM", state: "unknown", until: null }, "firing", from)).toBe("nobody knows what XBOM does: all time counts");
+  });
   test("midnight is no close", () => {
     expect(joined([s(10, 20), s(0, 10)])).toEqual([s(0, 20)]);
     expect(nextChange([s(0, 10), s(10, 20)], 5)).toEqual({ at: 20, what: "closes" });

@@ -233,6 +233,12 @@ impl Config {
         route.active_intervals.first().map(String::as_str)
     }
 
+    /// The calendars that time intervals name.
+    pub fn trading_calendars(&self) -> impl Iterator<Item = &str> {
+        let parts = self.intervals.iter().flat_map(|interval| &interval.parts);
+        parts.filter_map(TimeInterval::calendar).map(|used| used.mic.as_str())
+    }
+
     /// Uses of `trading_calendar` with a calendar that is not among `known`.
     pub fn unknown_calendars(&self, known: &[&str]) -> Vec<ConfigError> {
         let used =

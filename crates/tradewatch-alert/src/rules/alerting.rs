@@ -8,6 +8,7 @@ use tradewatch_tsdb::{Labels, Timestamp, Value};
 
 use super::file::{RuleKind, RuleSpec};
 use super::restore::Ghosts;
+use super::session::{self, Clock};
 use super::{Answer, Surroundings};
 use crate::alert::{Alert, State};
 use crate::template;
@@ -35,6 +36,8 @@ pub struct ActiveAlert {
     /// Since when it fires only because of `keep_firing_for`.
     pub keep_firing_since: Option<Timestamp>,
     last_sent_at: Option<Timestamp>,
+    /// When `for` is over as far as the calendar knows, where it counts session time.
+    session_end: Option<Timestamp>,
     /// The labels of `ALERTS` and `ALERTS_FOR_STATE` as long as the state stays.
     series: Option<(State, Labels, Labels)>,
 }
@@ -208,10 +211,13 @@ impl Alerts {
             fresh.push((labels, annotations, value));
         }
         for (labels, annotations, value) in fresh {
-            self.take(now, labels, annotations, value, rule.hold(), ghosts, &mut outcome.changes);
+            if outcome.warnings.is_empty() {
+                outcome.warnings.extend(session::ignorance(rule, &labels, &around.calendar, now));
+            }
+            self.take(now, labels, annotations, value, rule, around, ghosts, &mut outcome.changes);
         }
         self.expire(now, rule, &produced, &mut outcome.changes);
-        self.resolve_ghosts(now, rule, ghosts, &mut outcome.changes);
+        self.resolve_ghosts(now, rule, around, ghosts, &mut outcome.changes);
         let alive = self.active.values().filter(|alert| alert.state != State::Inactive).count();
         if limit > 0 && alive > limit {
             self.active.clear();
@@ -232,10 +238,13 @@ impl Alerts {
         labels: Labels,
         annotations: BTreeMap<String, String>,
         value: Value,
-        hold: Duration,
+        rule: &RuleSpec,
+        around: &Surroundings,
         ghosts: &mut Ghosts,
         changes: &mut Vec<AlertChange>,
     ) {
+        let identity = labels.clone();
+        let (clock, hold) = (Clock::of(rule, &identity, &around.calendar), rule.hold());
         let known = self.active.get_mut(&labels).filter(|alert| alert.state != State::Inactive);
         let mut from = State::Inactive;
         let alert = match known {
@@ -247,7 +256,7 @@ impl Alerts {
                 alert
             }
             None => {
-                let restored = ghosts.claim(&labels, now, hold);
+                let restored = ghosts.claim(&labels, now, hold, &clock);
                 let alert = ActiveAlert {
                     labels: labels.clone(),
                     annotations,
@@ -258,23 +267,29 @@ impl Alerts {
                     resolved_at: None,
                     keep_firing_since: None,
                     last_sent_at: None,
+                    session_end: None,
                     series: None,
                 };
                 let alert = self.active.entry(labels).insert_entry(alert).into_mut();
-                if restored.is_some_and(|r| r.was_firing) && now.since(alert.active_at) >= hold {
+                let end = clock.end(alert.active_at, hold);
+                if restored.is_some_and(|r| r.was_firing) && (end <= now || clock.is_session()) {
                     alert.state = State::Firing;
-                    alert.fired_at = Some(alert.active_at + hold);
+                    alert.fired_at = Some(end.min(now));
                 }
                 alert
             }
         };
-        if alert.state == State::Pending && now.since(alert.active_at) >= hold {
-            alert.state = State::Firing;
-            alert.fired_at = Some(now);
+        if alert.state == State::Pending {
+            let end = clock.end(alert.active_at, hold);
+            alert.session_end = clock.is_session().then_some(end);
+            if end <= now {
+                alert.state = State::Firing;
+                alert.fired_at = Some(now);
+            }
         }
         if alert.state != from {
-            let held = alert.state == State::Firing && !hold.is_zero();
-            let due_at = if held { (alert.active_at + hold).min(now) } else { now };
+            let held = alert.state == State::Firing && !(hold.is_zero() && from == State::Inactive);
+            let due_at = if held { clock.end(alert.active_at, hold).min(now) } else { now };
             changes.push(AlertChange { alert: alert.clone(), from, to: alert.state, due_at });
         }
     }
@@ -331,6 +346,7 @@ impl Alerts {
         &mut self,
         now: Timestamp,
         rule: &RuleSpec,
+        around: &Surroundings,
         ghosts: &mut Ghosts,
         changes: &mut Vec<AlertChange>,
     ) {
@@ -338,16 +354,19 @@ impl Alerts {
             if !ghost.was_firing || self.active.contains_key(&labels) {
                 continue;
             }
+            let end = Clock::of(rule, &labels, &around.calendar).end(ghost.active_at, rule.hold());
+            let fired_at = end.min(ghost.last_at);
             let mut alert = ActiveAlert {
                 labels: labels.clone(),
                 annotations: BTreeMap::new(),
                 state: State::Firing,
                 value: Value::Float(f64::NAN),
                 active_at: ghost.active_at,
-                fired_at: Some(ghost.active_at + rule.hold()),
+                fired_at: Some(fired_at),
                 resolved_at: None,
                 keep_firing_since: None,
                 last_sent_at: None,
+                session_end: None,
                 series: None,
             };
             if now.since(ghost.last_at) < rule.keep_firing() {
@@ -385,7 +404,8 @@ impl Alerts {
     /// When `for` or `keep_firing_for` of one of them ends next.
     pub fn next_end(&self, rule: &RuleSpec) -> Option<Timestamp> {
         let ends = self.active.values().filter_map(|alert| match alert.state {
-            State::Pending => Some(alert.active_at + rule.hold()),
+            State::Pending => Some(alert.session_end.unwrap_or(alert.active_at + rule.hold()))
+                .filter(|end| *end < Timestamp::MAX),
             State::Firing => alert.keep_firing_since.map(|since| since + rule.keep_firing()),
             State::Inactive => None,
         });

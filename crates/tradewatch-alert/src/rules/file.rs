@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use tradewatch_promql::Expr;
 
+use super::session;
 use crate::error::ConfigError;
 use crate::template::{self, Template};
 use crate::yaml::{self, Fields, Node, Reader};
+
+/// The label of an alerting rule that names the venue, by market identifier code, whose session time `for` counts:
+/// the clock stands while the venue is closed, and while the alert's `symbol` is halted there. It stays on the alert.
+pub const TRADING_CALENDAR: &str = "trading_calendar";
 
 /// A parsed rule file; what was broken is left out and reported beside it.
 #[derive(Clone, Debug)]
@@ -108,6 +113,11 @@ impl RuleSpec {
         }
     }
 
+    /// The venue whose session time `for` counts, as written: a code or a template; `None` for wall time.
+    pub fn trading_calendar(&self) -> Option<&str> {
+        self.labels.get(TRADING_CALENDAR).filter(|_| self.is_alerting()).map(String::as_str)
+    }
+
     /// The annotations as written.
     pub fn annotations(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
@@ -169,7 +179,9 @@ fn read_group(node: &Node, reader: &mut Reader<'_>) -> Option<GroupSpec> {
     let interval = duration("interval", reader).filter(|interval| !interval.is_zero());
     let query_offset = duration("query_offset", reader);
     let limit = fields.take("limit").and_then(|n| reader.integer(n, "limit")).unwrap_or(0);
-    let labels = read_labels(&mut fields, reader).into_iter().map(|(n, v, _)| (n, v)).collect();
+    let labels = read_labels(&mut fields, reader);
+    check_calendar(&labels, reader);
+    let labels = labels.into_iter().map(|(n, v, _)| (n, v)).collect();
     let rules = fields.take("rules");
     // Old fields that Prometheus accepts; partial_response_strategy is Thanos'.
     fields.take("partial_response_strategy");
@@ -218,6 +230,15 @@ fn read_labels(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Vec<(String,
     labels
 }
 
+/// A calendar that nobody knows would count all time and tell nobody.
+fn check_calendar(labels: &[(String, String, Node)], reader: &mut Reader<'_>) {
+    for (_, mic, at) in labels.iter().filter(|(name, ..)| name == TRADING_CALENDAR) {
+        if let Some((message, fix)) = session::unknown_calendar(mic) {
+            reader.error(at, message, fix);
+        }
+    }
+}
+
 fn read_rule(node: &Node, index: usize, group: &GroupSpec, reader: &mut Reader<'_>) -> Option<RuleSpec> {
     let before = reader.failures();
     let mut fields = reader.fields(node, "a rule")?;
@@ -230,6 +251,9 @@ fn read_rule(node: &Node, index: usize, group: &GroupSpec, reader: &mut Reader<'
     let hold = duration("for", reader);
     let keep_firing = duration("keep_firing_for", reader);
     let own_labels = read_labels(&mut fields, reader);
+    if alert.is_some() {
+        check_calendar(&own_labels, reader);
+    }
     let annotations_node = fields.take_entry("annotations");
     let annotations = match annotations_node {
         Some((_, value)) => reader.pairs(value, "annotations"),

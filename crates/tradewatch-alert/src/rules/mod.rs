@@ -1,24 +1,26 @@
 //! Recording and alerting rules: the file, the group, the states.
 //!
-//! The meaning is Prometheus'. Where it differs, it is so that nothing flaps or is lost by our
-//! fault: `for` survives a restart for every duration, a rule that cannot be evaluated keeps its
+//! The meaning is Prometheus'. The label [`TRADING_CALENDAR`] lets `for` count session time. Where it differs
+//! otherwise, it is so that nothing flaps or is lost by our fault: `for` survives a restart for every duration, a rule that cannot be evaluated keeps its
 //! alerts, and what vanished while the monitor was down is resolved and not forgotten.
 
 mod alerting;
 mod file;
 mod group;
 mod restore;
+mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tradewatch_calendar::Calendar;
 use tradewatch_promql::{Engine, Expr, QueryValue};
 use tradewatch_tsdb::{Db, Labels, Timestamp, Value};
 
 pub(crate) use alerting::exponent;
 pub use alerting::{ActiveAlert, AlertChange};
-pub use file::{GroupSpec, RuleFile, RuleKind, RuleSpec};
+pub use file::{GroupSpec, RuleFile, RuleKind, RuleSpec, TRADING_CALENDAR};
 pub use group::{Evaluation, Group, Health, RuleOutcome, RuleStatus};
 
 /// Ask: one instant query. Comes from the server, or from a test.
@@ -65,6 +67,8 @@ pub struct Surroundings {
     pub resend_delay: Duration,
     /// How old a state in the store may be to be taken up after a restart.
     pub outage_tolerance: Duration,
+    /// Counts `for` of the rules that ask for session time, overlay included; the committed tables by default.
+    pub calendar: Arc<Calendar>,
     /// Reads a stopwatch for the evaluation times that the API shows; the crate has no clock.
     pub stopwatch: fn() -> Duration,
 }
@@ -79,6 +83,7 @@ impl Surroundings {
             external_url: String::new(),
             resend_delay: Duration::from_secs(60),
             outage_tolerance: Duration::from_secs(3600),
+            calendar: Arc::default(),
             stopwatch: || Duration::ZERO,
         }
     }

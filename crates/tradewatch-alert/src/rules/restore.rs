@@ -11,6 +11,7 @@ use std::time::Duration;
 use tradewatch_tsdb::{Db, Labels, Matcher, Timestamp};
 
 use super::file::RuleSpec;
+use super::session::Clock;
 
 /// The least time that ghosts are waited for: the targets must have been scraped again. A group waits one interval if
 /// that is longer, and no more: an inhibitor that is over holds its target for one interval of the target's group, so a
@@ -72,12 +73,23 @@ impl Ghosts {
     }
 
     /// The alert is there again: how it goes on.
-    pub fn claim(&mut self, labels: &Labels, now: Timestamp, hold: Duration) -> Option<Restored> {
+    pub fn claim(
+        &mut self,
+        labels: &Labels,
+        now: Timestamp,
+        hold: Duration,
+        clock: &Clock<'_>,
+    ) -> Option<Restored> {
         let ghost = self.waiting.remove(labels)?;
-        let fired = ghost.last_at.since(ghost.active_at) >= hold;
-        // The time without a monitor does not count towards `for`.
-        let outage = if fired { Duration::ZERO } else { now.since(ghost.last_at) };
-        Some(Restored { active_at: ghost.active_at + outage, was_firing: ghost.was_firing })
+        // A calendar may know more by now than when the alert began to fire; that does not take it back.
+        let fired =
+            clock.end(ghost.active_at, hold) <= ghost.last_at || (ghost.was_firing && clock.is_session());
+        let active_at = match fired {
+            true => ghost.active_at,
+            // The time without a monitor does not count towards `for`.
+            false => clock.resumed(ghost.active_at, ghost.last_at, now),
+        };
+        Some(Restored { active_at, was_firing: ghost.was_firing })
     }
 
     /// Lets go of ghosts that another rule has taken up: two rules may share a name, and their alerts

@@ -385,3 +385,37 @@ receivers: [{name: all}, {name: page}]
     "#]]
     .assert_eq(&out);
 }
+
+#[test]
+fn a_calendar_that_nobody_knows_is_refused_with_those_that_are_near() {
+    check_rules(
+        r#"
+groups:
+- name: g
+  rules:
+  - alert: Good
+    expr: up == 0
+    labels: {trading_calendar: XNYS}
+  - alert: Template
+    expr: up == 0
+    labels: {trading_calendar: '{{ $labels.mic }}'}
+  - alert: Colloquial
+    expr: up == 0
+    labels:
+      severity: critical
+      trading_calendar: NYSE
+  - record: up:sum
+    expr: sum(up)
+    labels: {trading_calendar: any}
+- name: h
+  labels: {trading_calendar: Frankfurt}
+  rules: []
+"#,
+        expect![[r#"
+            r.yml:15:25: unknown trading_calendar "NYSE"; did you mean XNYS or XTSE? known are BVMF, CMES, CRYPTO, FOREX, XAMS, XASX, XBOM, XETR, XFRA, XHKG, XKRX, XLON, XNAS, XNYS, XPAR, XSES, XSWX, XTKS, XTSE
+            r.yml:20:30: unknown trading_calendar "Frankfurt"; known are BVMF, CMES, CRYPTO, FOREX, XAMS, XASX, XBOM, XETR, XFRA, XHKG, XKRX, XLON, XNAS, XNYS, XPAR, XSES, XSWX, XTKS, XTSE
+            g works with ["Good", "Template", "up:sum"]
+            h works with []
+        "#]],
+    );
+}

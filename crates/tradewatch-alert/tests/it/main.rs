@@ -7,6 +7,8 @@ mod groups;
 mod oracle;
 mod pipeline;
 mod receivers;
+mod replay;
 mod restore;
+mod sessions;
 mod unit_tests;
 mod world;

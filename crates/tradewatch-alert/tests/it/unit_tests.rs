@@ -303,3 +303,33 @@ fn the_rules_of_the_platforms_hold() {
     }
     assert!(tests >= 10, "{tests}");
 }
+
+/// Where the test begins at a time that the calendar knows, `for` counts the session; elsewhere promtool's verdict holds.
+#[test]
+fn a_test_with_a_start_time_sees_the_session() {
+    let rules =
+        "groups: [{name: g, rules: [{alert: A, expr: m > 1, for: 5m, labels: {trading_calendar: XNYS}}]}]";
+    let test = |start: &str, at: &str, alerts: &str| {
+        format!(
+            "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests:\n- {start}\n  input_series: [{{series: m, values: '5+0x4000'}}]\n  alert_rule_test: [{{eval_time: {at}, alertname: A, exp_alerts: {alerts}}}]\n"
+        )
+    };
+    let (friday, fires) =
+        ("start_timestamp: 2026-11-20T20:58:00Z", "[{exp_labels: {trading_calendar: XNYS}}]");
+    for (start, at, alerts) in [
+        (friday, "10m", "[]"),
+        // Friday 15:58, two minutes to the close: Monday 09:33 is 65 h 35 min later.
+        (friday, "65h34m", "[]"),
+        (friday, "65h35m", fires),
+        ("name: from 1970", "5m", fires),
+    ] {
+        check_text(
+            &test(start, at, alerts),
+            rules,
+            expect![[r#"
+                Unit Testing:  t.yml
+                  SUCCESS
+            "#]],
+        );
+    }
+}

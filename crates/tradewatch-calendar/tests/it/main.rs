@@ -365,9 +365,13 @@ fn a_bad_line_of_an_overlay_names_its_place_and_what_belongs_there() {
     for (text, expected) in [
         (
             "\n# fine\nXXXX closed 2026-11-23 why",
-            "line 3, column 1: `XXXX` is not a venue with a table, as XNYS",
+            "line 3, column 1: `XXXX` is not a venue that is known, as XNYS",
         ),
         ("XNYS shut 2026-11-23 why", "line 1, column 6: `shut` is not `closed`, `hours` or `halt`"),
+        (
+            "CRYPTO closed 2026-11-23 why",
+            "line 1, column 8: CRYPTO has no table of days that could change; only a halt is possible there",
+        ),
         ("XNYS closed 2026-13-23 why", "line 1, column 13: `2026-13-23` is not a date, as 2026-11-27"),
         ("XNYS closed 2026-11-23", "line 1, column 23: the line ends where the reason is expected"),
         (
@@ -387,4 +391,69 @@ fn a_bad_line_of_an_overlay_names_its_place_and_what_belongs_there() {
     }
     let many = "XNYS closed 2026-11-23 x\n".repeat(tradewatch_calendar::OVERLAY_ENTRIES_MAX + 1);
     assert!(Overlay::parse(&many).expect_err("too many").to_string().contains("more than 10000 facts"));
+}
+
+/// A clock told by hand: `for` of a rule, counted.
+#[test]
+fn the_clock_of_a_session_stands_while_nobody_trades() {
+    let overlay = "XNYS halt AAPL 2026-11-20T10:00-05:00 2026-11-20T10:30-05:00 news\n\
+        XNYS halt * 2026-11-20T10:20-05:00 2026-11-20T10:40-05:00 level 1\n\
+        CRYPTO halt BTC/USD 2026-11-20T10:00Z - maintenance";
+    let calendar = Calendar::new().with_overlay(Overlay::parse(overlay).expect("well-formed"));
+    let new_york = |text: &str| at(&format!("{text}[America/New_York]"));
+    let minutes = |n: i64| SignedDuration::from_mins(n);
+    let venue = calendar.clock("XNYS", None);
+    // Two minutes before the close, five needed: three more on Monday.
+    let friday = new_york("2026-11-20T15:58");
+    assert_eq!(venue.reaches(friday, minutes(5)), Some(new_york("2026-11-23T09:33")));
+    assert_eq!(venue.reaches(friday, minutes(2)), Some(new_york("2026-11-20T16:00")), "at the close itself");
+    // Without a `for`: at once while it is open, else at the open.
+    assert_eq!(venue.reaches(friday, minutes(0)), Some(friday));
+    let (close, open) = (new_york("2026-11-20T16:00"), new_york("2026-11-23T09:30"));
+    assert_eq!(venue.reaches(close, minutes(0)), Some(open));
+    assert_eq!(venue.counted(friday, open), minutes(2));
+    assert_eq!(venue.counted(friday, open + minutes(1)), minutes(3));
+    // Half a day, and the change to summer time over a weekend.
+    let half = new_york("2026-11-27T12:59");
+    assert_eq!(venue.reaches(half, minutes(2)), Some(new_york("2026-11-30T09:31")));
+    assert_eq!(
+        venue.reaches(new_york("2026-03-06T15:59"), minutes(2)),
+        Some(new_york("2026-03-09T09:31-04:00"))
+    );
+    // The halts of a symbol and of its venue overlap; another symbol knows only the latter.
+    let ten = new_york("2026-11-20T09:59");
+    assert_eq!(calendar.clock("XNYS", Some("AAPL")).reaches(ten, minutes(2)), Some(ten + minutes(42)));
+    assert_eq!(calendar.clock("XNYS", Some("MSFT")).reaches(ten, minutes(22)), Some(ten + minutes(42)));
+    assert_eq!(calendar.clock("CRYPTO", Some("ETH/USD")).reaches(ten, minutes(2)), Some(ten + minutes(2)));
+    assert_eq!(calendar.clock("CRYPTO", Some("BTC/USD")).reaches(ten, minutes(2)), None, "no end is known");
+    // Beyond the horizon, and where nothing is known, it goes.
+    let end = calendar.horizon("XNYS").expect("known").to;
+    assert_eq!(venue.reaches(end + minutes(1), minutes(5)), Some(end + minutes(6)));
+    assert_eq!(venue.counted(end - minutes(300), end + minutes(5)), minutes(5));
+    assert_eq!(calendar.clock("XXXX", None).counted(friday, open), open.duration_since(friday));
+    // An endless halt of a session that repeats for ever ends the search.
+    let made = Calendar::new()
+        .with_virtual_session("XNYS", friday, Duration::from_secs(600), Duration::from_secs(60))
+        .with_overlay(Overlay::parse("XNYS halt * 2026-11-20T21:05Z - why").expect("well-formed"));
+    assert_eq!(made.clock("XNYS", None).reaches(friday, minutes(6)), Some(friday + minutes(6)));
+    assert_eq!(made.clock("XNYS", None).reaches(friday, minutes(60)), None);
+}
+
+#[test]
+fn the_clock_read_forwards_and_backwards_agrees() {
+    let calendar = Calendar::new();
+    for (mic, zone) in [("XNYS", "America/New_York"), ("XTKS", "Asia/Tokyo"), (FOREX, "America/New_York")] {
+        let clock = calendar.clock(mic, None);
+        for step in 0..200i64 {
+            let from = at(&format!("2026-03-05T00:00[{zone}]")) + SignedDuration::from_mins(step * 37);
+            for amount in [1, 59, 400, 1_500].map(SignedDuration::from_mins) {
+                let end = clock.reaches(from, amount).expect("within the horizon");
+                assert_eq!(clock.counted(from, end), amount, "{mic} {from}");
+                let began = clock.began(from, end, amount);
+                assert!(from <= began && began < end, "{mic} {from}");
+                assert_eq!(clock.counted(began, end), amount, "{mic} {from}");
+                assert_eq!(Some(clock.counted(from, end)), calendar.trading_time(mic, from, end));
+            }
+        }
+    }
 }

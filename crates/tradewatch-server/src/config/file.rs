@@ -145,6 +145,12 @@ section! {
         /// Targets in files that are watched.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub file_sd_configs: Vec<FileSd>,
+        /// Targets that a service names.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub http_sd_configs: Vec<HttpSd>,
+        /// Targets that a name server names.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub dns_sd_configs: Vec<DnsSd>,
         /// Rewrites the labels of a target before it is scraped.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub relabel_configs: Vec<RelabelConfig>,
@@ -180,8 +186,8 @@ section! {
         always_scrape_classic_histograms, scrape_native_histograms, extra_scrape_metrics,
         oauth2, proxy_url, proxy_from_environment, no_proxy, proxy_connect_header, http_headers,
         azure_sd_configs, consul_sd_configs, digitalocean_sd_configs, docker_sd_configs,
-        dockerswarm_sd_configs, dns_sd_configs, ec2_sd_configs, ecs_sd_configs, eureka_sd_configs, gce_sd_configs,
-        hetzner_sd_configs, http_sd_configs, ionos_sd_configs, kubernetes_sd_configs, kuma_sd_configs,
+        dockerswarm_sd_configs, ec2_sd_configs, ecs_sd_configs, eureka_sd_configs, gce_sd_configs,
+        hetzner_sd_configs, ionos_sd_configs, kubernetes_sd_configs, kuma_sd_configs,
         lightsail_sd_configs, linode_sd_configs, marathon_sd_configs, nerve_sd_configs, nomad_sd_configs,
         openstack_sd_configs, ovhcloud_sd_configs, puppetdb_sd_configs, scaleway_sd_configs,
         serverset_sd_configs, stackit_sd_configs, triton_sd_configs, uyuni_sd_configs, vultr_sd_configs,
@@ -251,7 +257,7 @@ section! {
 }
 
 /// Addresses that share labels.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetGroup {
     /// `host:port` each.
@@ -270,6 +276,68 @@ pub struct FileSd {
     /// Accepted; files are looked at every few seconds in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<PromDuration>,
+}
+
+section! {
+    /// A service that answers with target groups, as JSON.
+    pub struct HttpSd {
+        /// Where it is asked; a login in it is shown to nobody.
+        #[serde(serialize_with = "without_login")]
+        pub url: String,
+        /// Between two questions; 1 m where nothing says otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub refresh_interval: Option<PromDuration>,
+        /// User and password.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub basic_auth: Option<BasicAuth>,
+        /// Any other `Authorization`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub authorization: Option<Authorization>,
+        /// How it proves itself, and we to it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tls_config: Option<TlsConfig>,
+        /// Whether a redirect is followed; true where nothing says otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub follow_redirects: Option<bool>,
+        /// Accepted; HTTP/1.1 is spoken.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub enable_http2: Option<bool>,
+    }
+    unsupported { oauth2, proxy_url, proxy_from_environment, no_proxy, proxy_connect_header, http_headers, }
+}
+
+fn without_login<S: serde::Serializer>(url: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&crate::net::client::without_login(url).0)
+}
+
+/// Names that are looked up.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSd {
+    /// What is looked up.
+    pub names: Vec<String>,
+    /// The type of record.
+    #[serde(rename = "type")]
+    pub kind: RecordType,
+    /// The port of the targets; SRV records bring their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Between two questions; 30 s where nothing says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_interval: Option<PromDuration>,
+}
+
+/// A type of DNS record.
+#[derive(Copy, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)] // The words are those of DNS.
+pub enum RecordType {
+    #[default]
+    Srv,
+    A,
+    Aaaa,
+    Mx,
+    Ns,
 }
 
 /// One step of relabelling.

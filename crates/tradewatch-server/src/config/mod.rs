@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use file::{Authorization, BasicAuth, PrometheusFile, RelabelConfig, ScrapeConfig, TlsConfig};
-use scalar::PromDuration;
+use file::{Authorization, BasicAuth, HttpSd, PrometheusFile, RelabelConfig, ScrapeConfig, TlsConfig};
+use scalar::{PromDuration, Secret};
 
 use crate::net::proxy::Proxy;
 
@@ -23,6 +23,8 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(60);
 /// Shortest interval; below it a scrape would overlap its own bookkeeping.
 const SCRAPE_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Shortest time between two questions to a service that names targets.
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Body limit where the file gives none: a target that never ends costs no more than this.
 pub const BODY_BYTES_MAX: u64 = 256 << 20;
 
@@ -68,6 +70,7 @@ impl Config {
         warn(file.global.unsupported());
         for job in &file.scrape_configs {
             warn(job.unsupported());
+            job.http_sd_configs.iter().for_each(|sd| warn(sd.unsupported()));
         }
         for manager in &file.alerting.alertmanagers {
             warn(manager.unsupported());
@@ -244,6 +247,30 @@ fn resolve_jobs(file: &mut PrometheusFile, path: &Path) -> Result<(), Error> {
                 "job {name:?}: give one of basic_auth, authorization and bearer_token"
             )));
         }
+        for sd in &job.http_sd_configs {
+            let parsed = sd.url.parse::<http::Uri>().ok();
+            if !parsed.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+                let shown = crate::net::client::without_login(&sd.url).0;
+                return Err(wrong(format!(
+                    "job {name:?}: http_sd_configs: {shown:?} is not a URL; write http://HOST/PATH"
+                )));
+            }
+        }
+        for sd in &job.dns_sd_configs {
+            if sd.names.is_empty() {
+                return Err(wrong(format!("job {name:?}: dns_sd_configs: `names` is empty")));
+            }
+            if sd.port.is_none() && sd.kind != file::RecordType::Srv {
+                return Err(wrong(format!(
+                    "job {name:?}: dns_sd_configs: a port is required for records other than SRV"
+                )));
+            }
+        }
+        let refresh = job.http_sd_configs.iter().map(|sd| sd.refresh_interval);
+        let refresh = refresh.chain(job.dns_sd_configs.iter().map(|sd| sd.refresh_interval));
+        if let Some(short) = refresh.flatten().find(|every| every.0 < REFRESH_INTERVAL_MIN) {
+            return Err(wrong(format!("job {name:?}: refresh_interval {short} is below 1s")));
+        }
         check_relabel(&job.relabel_configs, &wrong)?;
         check_relabel(&job.metric_relabel_configs, &wrong)?;
         names.push(name);
@@ -283,6 +310,32 @@ pub struct HttpClientConfig {
 }
 
 impl HttpClientConfig {
+    /// Uses a login that stood in an address, where nothing else was given.
+    pub fn take_login(&mut self, login: Option<String>) {
+        let Some((kind, credentials)) = login.as_deref().and_then(|login| login.split_once(' ')) else {
+            return;
+        };
+        if self.basic_auth.is_none() && self.authorization.is_none() {
+            self.authorization = Some(Authorization {
+                kind: Some(kind.to_owned()),
+                credentials: Some(Secret::from(credentials.to_owned())),
+                credentials_file: None,
+            });
+        }
+    }
+
+    /// What a service that names targets asks for.
+    pub fn of_http_sd(sd: &HttpSd, folder: &Path) -> HttpClientConfig {
+        HttpClientConfig {
+            basic_auth: sd.basic_auth.clone(),
+            authorization: sd.authorization.clone(),
+            tls: sd.tls_config.clone(),
+            folder: folder.to_owned(),
+            follow_redirects: sd.follow_redirects.unwrap_or(true),
+            proxy: None,
+        }
+    }
+
     /// What `job` asks for.
     pub fn of_job(job: &ScrapeConfig, folder: &Path) -> HttpClientConfig {
         let old_form =

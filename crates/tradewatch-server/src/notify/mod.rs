@@ -33,6 +33,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::hub::{Event, Hub};
 use crate::jsonl::JsonLines;
+use crate::markets::Live;
 use crate::options::Options;
 use crate::rules::{AFTER_PANIC, Told};
 use crate::telemetry::{DeliveryStatus, Own, ReceiverName};
@@ -83,6 +84,7 @@ impl Notifier {
         external_url: &str,
         own: Arc<Own>,
         hub: Arc<Hub>,
+        live: Live,
         now: Timestamp,
     ) -> Result<Arc<Notifier>, Error> {
         let (mut ledger, changes) = match &options.data_dir {
@@ -107,11 +109,7 @@ impl Notifier {
             own,
             hub,
             senders: Mutex::default(),
-            context: words::Context {
-                terminal: options.terminal.clone(),
-                calendar: options.calendar.clone(),
-                mics: options.mics.clone(),
-            },
+            context: words::Context { terminal: options.terminal.clone(), live },
             held_back: Mutex::default(),
             turns: AtomicU64::new(0),
         }))

@@ -14,6 +14,7 @@ use super::send::Senders;
 use super::words;
 use crate::clock;
 use crate::error::Error;
+use crate::markets::Live;
 use crate::options::Options;
 
 /// Template files of one configuration.
@@ -35,8 +36,7 @@ impl Routes {
     /// compiled, an unknown calendar. A receiver without its secret is no such thing.
     pub fn read(options: &Options) -> Result<Routes, Error> {
         let Some(path) = &options.alertmanager_file else {
-            let mut config = route::Config::terminal();
-            config.calendars = calendars(&options.calendar);
+            let config = route::Config::terminal();
             let senders = Senders::new(&config, Set::default(), Path::new(""));
             return Ok(Routes {
                 config: Arc::new(config),
@@ -60,6 +60,14 @@ impl Routes {
         let mut faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         faults.extend(senders.check().into_iter().map(|(line, why)| format!("{shown}:{line}: {why}")));
         Ok(Routes { config: Arc::new(config), senders: Arc::new(senders), warnings, faults })
+    }
+
+    /// The same routes, whose time intervals ask the calendar in force.
+    pub fn with_calendar(mut self, live: &Live) -> Routes {
+        let live = live.clone();
+        Arc::make_mut(&mut self.config).calendars =
+            Calendars::new(move |mic, at| is_open(&live.calendar(), mic, at));
+        self
     }
 
     /// The routes.
@@ -96,7 +104,8 @@ pub fn parse_routes(
     if !unknown.is_empty() {
         return Err(all(unknown));
     }
-    config.calendars = calendars(calendar);
+    let calendar = calendar.clone();
+    config.calendars = Calendars::new(move |mic, at| is_open(&calendar, mic, at));
     Ok((config, found))
 }
 
@@ -105,12 +114,9 @@ fn all(errors: Vec<ConfigError>) -> Error {
     Error::config(lines.join("\n"))
 }
 
-fn calendars(calendar: &Calendar) -> Calendars {
-    let calendar = calendar.clone();
-    Calendars::new(move |mic, at| {
-        let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
-        calendar.phase(mic, at).is_open()
-    })
+fn is_open(calendar: &Calendar, mic: &str, at: tradewatch_tsdb::Timestamp) -> Option<bool> {
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
+    calendar.phase(mic, at).is_open()
 }
 
 /// The files that the patterns under `templates` name, in order; a later one replaces what an earlier one
@@ -172,8 +178,7 @@ pub async fn try_receiver(routes: &Routes, receiver: &str, options: &Options) ->
     };
     let context = words::Context {
         terminal: options.terminal.clone(),
-        calendar: options.calendar.clone(),
-        mics: options.mics.clone(),
+        live: Live::new(options.calendar.clone(), options.mics.clone()),
     };
     let now = clock::now();
     let mut trials = Vec::new();

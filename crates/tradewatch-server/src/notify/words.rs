@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tradewatch_alert::Fingerprint;
 use tradewatch_alert::notify::{Delivery, Message, Notifier};
+use tradewatch_alert::rules::TRADING_CALENDAR;
 use tradewatch_alert::text;
-use tradewatch_calendar::Calendar;
 use tradewatch_tsdb::Timestamp;
 
+use crate::markets::Live;
 use crate::options::TerminalHook;
 
 /// In a storm bigger than this a text does not name what it holds back.
@@ -19,24 +20,24 @@ const HELD_BACK_ALERTS_MAX: usize = 500;
 pub struct Context {
     /// Where the terminal receiver writes.
     pub terminal: Option<TerminalHook>,
-    /// Sessions.
-    pub calendar: Calendar,
-    /// Venues; the first gives the time zone.
-    pub mics: Vec<String>,
+    /// Sessions; the first venue in use gives the time zone.
+    pub live: Live,
 }
 
 /// The short text of a delivery.
 pub fn phone_text(delivery: &Delivery, context: &Context, held_back: Vec<String>, now: Timestamp) -> String {
-    let own = delivery.message.alerts.first().and_then(|alert| alert.labels.get("mic"));
-    let mic = own.or(context.mics.first());
-    let zone = mic.and_then(|mic| context.calendar.zone(mic));
+    let (calendar, used) = (context.live.calendar(), context.live.used());
+    let first = delivery.message.alerts.first();
+    let own = first.and_then(|alert| alert.labels.get(TRADING_CALENDAR).or(alert.labels.get("mic")));
+    let mic = own.or(used.first());
+    let zone = mic.and_then(|mic| calendar.zone(mic));
     let zone_name = zone
         .as_ref()
         .and_then(|zone| zone.iana_name())
         .map(|name| name.rsplit('/').next().unwrap_or(name).replace('_', " "));
     let session = mic.and_then(|mic| {
         let at = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
-        Some(format!("session {} ({mic})", context.calendar.phase(mic, at).as_str()))
+        Some(format!("session {} ({mic})", calendar.phase(mic, at).as_str()))
     });
     text::phone(
         &delivery.message,

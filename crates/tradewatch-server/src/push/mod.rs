@@ -265,7 +265,7 @@ mod tests {
     fn nothing_is_acknowledged_that_the_disk_does_not_have() {
         let dir = MemDir::new(1);
         let (db, _) = Db::open(Arc::new(dir.clone()), tradewatch_tsdb::Options::default()).expect("opens");
-        let own = Arc::new(Own::new(clock::now()).expect("declared"));
+        let own = Arc::new(Own::new(clock::now(), crate::markets::Live::default()).expect("declared"));
         let (to_rules, mut rules) = tokio::sync::mpsc::unbounded_channel();
         let hub = Hub::new(own, to_rules);
         let at = clock::now();

@@ -1,16 +1,20 @@
 //! From the body of one scrape to one commit in the store.
 //!
 //! Bytes and `now` in, samples out: no sockets, no clock. An [`Ingest`] belongs to one target and
-//! remembers what it has met there: the bytes that name a series map to its id, so that an unchanged
-//! line costs no label parsing; what vanishes gets a staleness marker; a body that breaks a limit or
+//! remembers what it has met there: a fingerprint of the bytes that name a series maps to its id, so that an
+//! unchanged line costs no label parsing, and a body with the lines of the one before only its values; what vanishes gets a staleness marker; a body that breaks a limit or
 //! is rubbish is dropped as a whole, and nothing but its own target feels it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use tradewatch_tsdb::{Appender, Db, Labels, Metadata, MetricKind, STALE_NAN, Sample, SeriesId, Timestamp};
+use tradewatch_tsdb::{
+    Appender, Db, EXEMPLARS_MAX, Exemplar, Labels, Metadata, MetricKind, STALE_NAN, Sample, SeriesId,
+    Timestamp,
+};
 
+use super::fingerprint::Fingerprint;
 use super::line::{Descriptor, Format, Line, LineError, Lines};
 use crate::config::file::RelabelConfig;
 use crate::relabel::{self, LabelMap};
@@ -86,8 +90,8 @@ impl From<LineError> for Rejection {
 
 /// A series as its target writes it.
 struct Entry {
-    /// The bytes that name it.
-    written: Box<[u8]>,
+    /// Of the bytes that name it.
+    written: Fingerprint,
     /// Its label set as stored; `None` if relabelling drops it.
     stored: Option<Labels>,
     /// Its id in the store, once it was asked for.
@@ -136,15 +140,33 @@ const REPORT: [&str; 5] = [
     "scrape_series_added",
 ];
 
+/// Samples of one time: the entries with their ids, and the values.
+type Row = (Vec<(u32, SeriesId)>, Vec<f64>);
+
+/// The values of [`REPORT`].
+fn report_values(scraped: &Scraped, took: Duration) -> [f64; 5] {
+    let up = if scraped.error.is_none() { 1.0 } else { 0.0 };
+    [up, took.as_secs_f64(), scraped.samples as f64, scraped.kept as f64, scraped.added as f64]
+}
+
 /// Takes the scrapes of one target into the store.
 pub struct Ingest {
     db: Db,
     options: IngestOptions,
     entries: Vec<Entry>,
-    index: HashMap<Box<[u8]>, u32>,
+    /// Entries by their fingerprint, once a line was not where it was in the last body.
+    index: Option<HashMap<Fingerprint, u32>>,
     /// Entries in the order of the last body: most often the next line is the next of these.
     order: Vec<u32>,
+    /// The ids of `order` as the last commit took them, and of the report; empty unless a body with the same lines
+    /// can be stored without a look at its entries.
+    steady: Vec<SeriesId>,
+    /// The values of a body, as long as its lines are those of the last one.
+    values: Vec<f64>,
     pending: Vec<Pending>,
+    /// Exemplars of a body, by the entry of their series; without a time of their own they get that of the scrape.
+    exemplars: Vec<(u32, Labels, f64, Option<i64>)>,
+    /// Counts the scrapes whose lines were not those of the one before.
     scrapes: u64,
     report: Vec<(Labels, SeriesId)>,
     descriptors: HashMap<Box<[u8]>, u64>,
@@ -160,9 +182,12 @@ impl Ingest {
             db,
             options,
             entries: Vec::new(),
-            index: HashMap::new(),
+            index: None,
             order: Vec::new(),
+            steady: Vec::new(),
+            values: Vec::new(),
             pending: Vec::new(),
+            exemplars: Vec::new(),
             scrapes: 0,
             report: Vec::new(),
             descriptors: HashMap::new(),
@@ -201,7 +226,6 @@ impl Ingest {
         fetched: Result<(&[u8], Format), String>,
         took: Duration,
     ) -> Result<Scraped, tradewatch_tsdb::Error> {
-        self.scrapes += 1;
         let mut scraped = Scraped::default();
         let known = self.entries.len();
         // The whole body is read before the store sees any of it: of a bad body nothing is kept, not
@@ -210,21 +234,112 @@ impl Ingest {
             self.read_body(body, format, &mut scraped).map_err(|rejection| rejection.to_string())
         });
         if let Err(error) = result {
-            scraped = Scraped { error: Some(error), samples: scraped.samples, ..Scraped::default() };
-            for entry in self.entries.drain(known..) {
-                self.index.remove(&entry.written);
-            }
+            let samples = scraped.samples.max(self.values.len() as u64);
+            scraped = Scraped { error: Some(error), samples, ..Scraped::default() };
+            self.entries.truncate(known);
+            self.index = None;
             self.pending.clear();
+            self.values.clear();
+            self.exemplars.clear();
             self.order.clear();
+        } else if self.pending.is_empty() && !self.steady.is_empty() {
+            self.commit_steady(now, &mut scraped, took)?;
+            self.add_exemplars(now);
+            return Ok(scraped);
         }
-        let mut appender = self.db.appender_at(now);
-        self.append_pending(&mut appender, now, &mut scraped);
-        scraped.vanished = self.mark_vanished(&mut appender, now);
-        self.append_report(&mut appender, now, &scraped, took);
-        appender.commit()?;
-        self.last = Some(now);
-        self.forget_old();
+        self.commit_changed(now, &mut scraped, took)?;
+        self.add_exemplars(now);
         Ok(scraped)
+    }
+
+    fn note_exemplar(&mut self, lines: &Lines<'_>, entry: u32, text: Option<&[u8]>) {
+        // One that makes no sense costs neither the sample nor the scrape.
+        let Some((labels, value, ts)) = text.and_then(|text| lines.parse_exemplar(text)) else { return };
+        if self.exemplars.len() < EXEMPLARS_MAX {
+            self.exemplars.push((entry, Labels::from_pairs(labels), value, ts));
+        }
+    }
+
+    fn add_exemplars(&mut self, now: Timestamp) {
+        for (entry, labels, value, ts) in self.exemplars.drain(..) {
+            let ts = ts.map_or(now, Timestamp::from_millis);
+            if let Some(series) = self.entries.get(entry as usize).and_then(|entry| entry.stored.as_ref()) {
+                self.db.add_exemplar(series, Exemplar { labels, value, ts });
+            }
+        }
+    }
+
+    /// Commits a body with the lines of the one before.
+    fn commit_steady(
+        &mut self,
+        now: Timestamp,
+        scraped: &mut Scraped,
+        took: Duration,
+    ) -> Result<(), tradewatch_tsdb::Error> {
+        self.values.extend(report_values(scraped, took));
+        let mut refused = Vec::new();
+        let appender = self.db.appender_at(now);
+        let outcome = appender.commit_row(now, &self.steady, &self.values, &mut refused);
+        self.values.clear();
+        self.index = None;
+        outcome?;
+        self.last = Some(now);
+        let own = self.steady.len() - REPORT.len();
+        for (at, error) in refused.into_iter().filter(|(at, _)| *at < own) {
+            let entry = self.order[at];
+            self.note_refusal(entry, &error, scraped);
+            self.steady.clear();
+        }
+        Ok(())
+    }
+
+    /// Commits whatever was read, and the end of what was not.
+    fn commit_changed(
+        &mut self,
+        now: Timestamp,
+        scraped: &mut Scraped,
+        took: Duration,
+    ) -> Result<(), tradewatch_tsdb::Error> {
+        self.scrapes += 1;
+        self.steady.clear();
+        let mut appender = self.db.appender_at(now);
+        let mut row = (Vec::new(), Vec::new());
+        let is_regular = self.append_pending(&mut appender, &mut row, scraped);
+        let own = row.0.len();
+        self.add_vanished(&mut row);
+        let vanished = row.0.len() - own;
+        self.add_report(&mut appender, &mut row, scraped, took);
+        let (ids, values): (Vec<SeriesId>, _) = (row.0.iter().map(|(_, id)| *id).collect(), row.1);
+        let mut refused = Vec::new();
+        appender.commit_row(now, &ids, &values, &mut refused)?;
+        self.last = Some(now);
+        // A marker is refused only where a newer sample stands there already: then the series has not vanished.
+        let is_marker = |at: usize| (own..own + vanished).contains(&at);
+        scraped.vanished = (vanished - refused.iter().filter(|(at, _)| is_marker(*at)).count()) as u64;
+        let is_steady = is_regular && !refused.iter().any(|(at, _)| *at < own) && own == self.order.len();
+        for (at, error) in refused.into_iter().filter(|(at, _)| *at < own) {
+            self.note_refusal(row.0[at].0, &error, scraped);
+        }
+        if is_steady {
+            self.steady.reserve_exact(own + REPORT.len());
+            self.steady.extend(ids[..own].iter().chain(&ids[own + vanished..]));
+        }
+        self.forget_old();
+        Ok(())
+    }
+
+    fn note_refusal(&mut self, entry: u32, error: &tradewatch_tsdb::Error, scraped: &mut Scraped) {
+        let entry = &mut self.entries[entry as usize];
+        scraped.refused += 1;
+        let labels = entry.stored.as_ref();
+        scraped.refusal.get_or_insert_with(|| match labels {
+            Some(labels) => format!("{labels}: {error}"),
+            None => error.to_string(),
+        });
+        // The store may have no such series (any more): the next scrape asks again.
+        if !error.is_out_of_order() && !error.is_duplicate() && !error.is_too_far_in_future() {
+            entry.id = None;
+        }
     }
 
     /// Marks all series of the target as ended at `now`: the target went away.
@@ -236,13 +351,13 @@ impl Ingest {
             return Ok(());
         }
         self.scrapes += 1;
-        let mut appender = self.db.appender();
-        self.mark_vanished(&mut appender, now);
-        for (_, id) in &self.report {
-            // A marker that comes too late has nothing left to end.
-            let _ = appender.append(*id, now, STALE_NAN);
-        }
-        appender.commit()?;
+        self.steady.clear();
+        let mut row = (Vec::new(), Vec::new());
+        self.add_vanished(&mut row);
+        let ids: Vec<SeriesId> =
+            row.0.iter().map(|(_, id)| *id).chain(self.report.iter().map(|(_, id)| *id)).collect();
+        // A marker that comes too late has nothing left to end.
+        self.db.appender().commit_row(now, &ids, &vec![STALE_NAN; ids.len()], &mut Vec::new())?;
         self.forget_old();
         Ok(())
     }
@@ -251,28 +366,52 @@ impl Ingest {
         let mut lines = Lines::new(body, format);
         let mut cursor = 0;
         self.pending.clear();
-        while let Some(line) = lines.next_line()? {
+        self.values.clear();
+        self.exemplars.clear();
+        let mut is_same = !self.steady.is_empty();
+        loop {
+            if is_same {
+                // Relabelling kept all of them, or they would not be steady.
+                while let Some(at) = self.order.get(cursor)
+                    && let Some(value) = lines.next_known(&self.entries[*at as usize].written)
+                {
+                    self.values.push(value);
+                    cursor += 1;
+                }
+            }
+            let line = lines.next_line()?;
+            let is_known_end = line.is_none() && cursor == self.order.len();
+            if is_same && !is_known_end && !matches!(line, Some(Line::Descriptor(_))) {
+                // What was read goes the usual way after all, unless the line is only written in another way.
+                match line {
+                    Some(Line::Sample { series, value, ts: None, exemplar })
+                        if self.order.get(cursor).is_some_and(|at| {
+                            self.entries[*at as usize].written == Fingerprint::of(series)
+                        }) =>
+                    {
+                        self.note_exemplar(&lines, self.order[cursor], exemplar);
+                        self.values.push(value);
+                        cursor += 1;
+                        continue;
+                    }
+                    _ => {}
+                }
+                is_same = false;
+                let known = self.order.iter().zip(self.values.drain(..));
+                self.pending.extend(known.map(|(entry, value)| Pending { entry: *entry, value, ts: None }));
+                (scraped.samples, scraped.kept) = (cursor as u64, cursor as u64);
+            }
+            let Some(line) = line else { break };
             match line {
                 Line::Descriptor(text) => self.note_descriptor(text, format),
-                Line::Sample { series, value, ts } => {
+                Line::Sample { series, value, ts, exemplar } => {
                     let at = self.find(&lines, series, &mut cursor, scraped)?;
                     scraped.samples += 1;
                     if self.entries[at as usize].stored.is_some() {
                         scraped.kept += 1;
-                        let limit = self.options.sample_limit;
-                        if limit > 0 && scraped.kept > limit {
-                            return Err(Rejection::Limit(format!(
-                                "line {}: more samples than sample_limit {limit}",
-                                lines.number
-                            )));
-                        }
-                        if scraped.kept > SAMPLES_MAX {
-                            return Err(Rejection::Limit(format!(
-                                "line {}: more than {SAMPLES_MAX} samples",
-                                lines.number
-                            )));
-                        }
+                        self.check_count(scraped.kept, lines.number)?;
                     }
+                    self.note_exemplar(&lines, at, exemplar);
                     self.pending.push(Pending {
                         entry: at,
                         value,
@@ -281,8 +420,25 @@ impl Ingest {
                 }
             }
         }
+        if is_same {
+            (scraped.samples, scraped.kept) = (cursor as u64, cursor as u64);
+            return Ok(());
+        }
+        self.steady.clear();
         self.order.clear();
         self.order.extend(self.pending.iter().map(|pending| pending.entry));
+        Ok(())
+    }
+
+    /// Whether so many samples are within the limits.
+    fn check_count(&self, kept: u64, line: usize) -> Result<(), Rejection> {
+        let limit = self.options.sample_limit;
+        if limit > 0 && kept > limit {
+            return Err(Rejection::Limit(format!("line {line}: more samples than sample_limit {limit}")));
+        }
+        if kept > SAMPLES_MAX {
+            return Err(Rejection::Limit(format!("line {line}: more than {SAMPLES_MAX} samples")));
+        }
         Ok(())
     }
 
@@ -294,13 +450,17 @@ impl Ingest {
         cursor: &mut usize,
         scraped: &mut Scraped,
     ) -> Result<u32, Rejection> {
+        let written = Fingerprint::of(series);
         if let Some(&at) = self.order.get(*cursor)
-            && *self.entries[at as usize].written == *series
+            && self.entries[at as usize].written == written
         {
             *cursor += 1;
             return Ok(at);
         }
-        if let Some(&at) = self.index.get(series) {
+        let index = self.index.get_or_insert_with(|| {
+            self.entries.iter().zip(0u32..).map(|(entry, at)| (entry.written, at)).collect()
+        });
+        if let Some(&at) = index.get(&written) {
             // After an inserted or vanished line the walk goes on beside the last body.
             let rest = &self.order[(*cursor).min(self.order.len())..];
             if let Some(ahead) = rest.iter().take(64).position(|other| *other == at) {
@@ -311,39 +471,47 @@ impl Ingest {
         let stored = self.store_labels(lines, series)?;
         scraped.added += u64::from(stored.is_some());
         let at = u32::try_from(self.entries.len()).map_err(|_| Rejection::Limit("too many series".into()))?;
-        self.entries.push(Entry { written: series.into(), stored, id: None, seen: 0, tracked: true });
-        self.index.insert(series.into(), at);
+        self.entries.push(Entry { written, stored, id: None, seen: 0, tracked: true });
+        if let Some(index) = &mut self.index {
+            index.insert(written, at);
+        }
         Ok(at)
     }
 
-    fn append_pending(&mut self, appender: &mut Appender, now: Timestamp, scraped: &mut Scraped) {
-        for pending in &self.pending {
-            let entry = &mut self.entries[pending.entry as usize];
+    /// Gathers what was read: samples with a time of their own in `appender`, the others in `row`. Whether there are
+    /// none of the former, and nothing was left out.
+    fn append_pending(&mut self, appender: &mut Appender, row: &mut Row, scraped: &mut Scraped) -> bool {
+        let mut is_regular = true;
+        let pending = std::mem::take(&mut self.pending);
+        row.0.reserve_exact(pending.len() + REPORT.len());
+        row.1.reserve_exact(pending.len() + REPORT.len());
+        for Pending { entry: at, value, ts } in pending {
+            let entry = &mut self.entries[at as usize];
             let again = entry.seen == self.scrapes;
             entry.seen = self.scrapes;
             let Some(labels) = &entry.stored else { continue };
-            entry.tracked = pending.ts.is_none();
-            let mut refuse = |why: &dyn fmt::Display| {
+            entry.tracked = ts.is_none();
+            if again && ts.is_none() {
                 scraped.refused += 1;
-                scraped
-                    .refusal
-                    .get_or_insert_with(|| format!("{}: {why}", String::from_utf8_lossy(&entry.written)));
-            };
-            if again && pending.ts.is_none() {
-                refuse(&"the series stands there twice");
+                scraped.refusal.get_or_insert_with(|| format!("{labels}: the series stands there twice"));
+                is_regular = false;
                 continue;
             }
             let id = *entry.id.get_or_insert_with(|| appender.series(labels));
-            let ts = pending.ts.map_or(now, Timestamp::from_millis);
-            if let Err(error) = appender.append(id, ts, pending.value) {
-                refuse(&error);
-                // The store may have no such series (any more): the next scrape asks again.
-                if !error.is_out_of_order() && !error.is_duplicate() && !error.is_too_far_in_future() {
-                    entry.id = None;
+            match ts {
+                None => {
+                    row.0.push((at, id));
+                    row.1.push(value);
+                }
+                Some(ts) => {
+                    is_regular = false;
+                    if let Err(error) = appender.append(id, Timestamp::from_millis(ts), value) {
+                        self.note_refusal(at, &error, scraped);
+                    }
                 }
             }
         }
-        self.pending.clear();
+        is_regular
     }
 
     /// The label set under which a series is stored, `None` if relabelling drops it.
@@ -404,21 +572,19 @@ impl Ingest {
     }
 
     /// Ends each series that the last scrape saw and this one did not.
-    fn mark_vanished(&self, appender: &mut Appender, now: Timestamp) -> u64 {
-        let mut vanished = 0;
-        for entry in &self.entries {
+    fn add_vanished(&self, row: &mut Row) {
+        for (at, entry) in self.entries.iter().enumerate() {
             if entry.seen + 1 == self.scrapes
                 && entry.tracked
-                && let Some(id) = &entry.id
+                && let Some(id) = entry.id
             {
-                // Refused only where a newer sample stands there already: then it has not vanished.
-                vanished += u64::from(appender.append(*id, now, STALE_NAN).is_ok());
+                row.0.push((at as u32, id));
+                row.1.push(STALE_NAN);
             }
         }
-        vanished
     }
 
-    fn append_report(&mut self, appender: &mut Appender, now: Timestamp, scraped: &Scraped, took: Duration) {
+    fn add_report(&mut self, appender: &mut Appender, row: &mut Row, scraped: &Scraped, took: Duration) {
         if self.report.is_empty() {
             for name in REPORT {
                 let labels = self.options.target.with("__name__", name);
@@ -426,13 +592,9 @@ impl Ingest {
                 self.report.push((labels, id));
             }
         }
-        let up = if scraped.error.is_none() { 1.0 } else { 0.0 };
-        let values =
-            [up, took.as_secs_f64(), scraped.samples as f64, scraped.kept as f64, scraped.added as f64];
-        for ((_, id), value) in self.report.iter().zip(values) {
-            // Two scrapes in one millisecond: the first report stands.
-            let _ = appender.append(*id, now, value);
-        }
+        // Two scrapes in one millisecond: the first report stands.
+        row.0.extend(self.report.iter().map(|(_, id)| (u32::MAX, *id)));
+        row.1.extend(report_values(scraped, took));
     }
 
     /// Drops what has not been seen for a while, so that churn does not grow the memory.
@@ -446,7 +608,8 @@ impl Ingest {
         }
         let scrapes = self.scrapes;
         self.entries.retain(|entry| !old(entry, scrapes));
-        self.index = self.entries.iter().zip(0u32..).map(|(entry, at)| (entry.written.clone(), at)).collect();
+        self.index = None;
+        self.steady.clear();
         self.order.clear();
     }
 

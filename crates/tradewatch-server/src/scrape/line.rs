@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::fingerprint::Fingerprint;
+
 /// Longest line; a longer one fails the scrape.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -57,6 +59,8 @@ pub enum Line<'a> {
         value: f64,
         /// Milliseconds since the Unix epoch, if the target gave a time.
         ts: Option<i64>,
+        /// What stands behind `#`, to be read by [`Lines::parse_exemplar`].
+        exemplar: Option<&'a [u8]>,
     },
     /// `# TYPE`, `# HELP` or `# UNIT`: the whole line, to be read by [`Descriptor::parse`] when it is new.
     Descriptor(&'a [u8]),
@@ -120,6 +124,25 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The value in the next line, if that is this series, one blank and a plain decimal: most lines, at the cost of
+    /// looking at each byte once. Everything else is left to [`Lines::next_line`].
+    #[inline]
+    pub fn next_known(&mut self, series: &Fingerprint) -> Option<f64> {
+        let len = series.len as usize;
+        if self.rest.get(len) != Some(&b' ') || self.ended || Fingerprint::of(&self.rest[..len]) != *series {
+            return None;
+        }
+        let (value, digits) = plain_decimal(&self.rest[len + 1..])?;
+        let end = len + 1 + digits;
+        match self.rest.get(end) {
+            Some(b'\n') => self.rest = &self.rest[end + 1..],
+            None => self.rest = &[],
+            Some(_) => return None,
+        }
+        self.number += 1;
+        Some(value)
+    }
+
     fn sample(&self, line: &'a [u8], start: usize) -> Result<Line<'a>, LineError> {
         if !matches!(line[start], b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{') {
             return Err(self.error(start, format!("{} where a metric name belongs", quote(&line[start..]))));
@@ -147,7 +170,28 @@ impl<'a> Lines<'a> {
         if self.format == Format::Text && rest < line.len() {
             return Err(self.error(rest, format!("{} after the time stamp", quote(&line[rest..]))));
         }
-        Ok(Line::Sample { series: &line[start..end], value, ts })
+        let exemplar = match line.get(rest) {
+            Some(b'#') => Some(&line[rest + 1..]),
+            _ => None,
+        };
+        Ok(Line::Sample { series: &line[start..end], value, ts, exemplar })
+    }
+
+    /// The labels, the value and the time in milliseconds of an exemplar; `None` if it is not one.
+    pub fn parse_exemplar(&self, text: &[u8]) -> Option<(Vec<(String, String)>, f64, Option<i64>)> {
+        let text = &text[blanks(text, 0)..];
+        let end = self.series_end(text, 0).ok().filter(|_| text.first() == Some(&b'{'))?;
+        // Labels are parsed behind a name.
+        let named = [b"exemplar", &text[..end]].concat();
+        let mut labels = self.parse_series(&named).ok()?;
+        labels.remove(0);
+        let from = blanks(text, end);
+        let to = token_end(text, from);
+        let value = parse_value(std::str::from_utf8(&text[from..to]).ok()?)?;
+        let from = blanks(text, to);
+        let to = token_end(text, from);
+        let ts = if from == to { None } else { Some(self.timestamp(&text[from..to])?) };
+        (blanks(text, to) == text.len()).then_some((labels, value, ts))
     }
 
     fn timestamp(&self, met: &[u8]) -> Option<i64> {
@@ -405,6 +449,40 @@ fn token_end(line: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// A decimal whose value needs no rounding but one, and the number of its bytes; `None` for all others.
+#[inline]
+fn plain_decimal(text: &[u8]) -> Option<(f64, usize)> {
+    /// Powers of ten that a float holds exactly.
+    const POWERS: [f64; 19] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
+        1e18,
+    ];
+    /// More digits may be more than 64 bits.
+    const DIGITS_MAX: usize = 18;
+    let is_negative = text.first() == Some(&b'-');
+    let from = usize::from(is_negative);
+    let (mut mantissa, mut at, mut point) = (0u64, from, None);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+            b'.' if point.is_none() => point = Some(at),
+            _ => break,
+        }
+        at += 1;
+        if at - from > DIGITS_MAX + 1 {
+            return None;
+        }
+    }
+    let digits = at - from - usize::from(point.is_some());
+    if digits == 0 || digits > DIGITS_MAX || mantissa > 1 << 53 {
+        return None;
+    }
+    let decimals = point.map_or(0, |point| at - point - 1);
+    // Both are exact, so that the quotient is the float nearest to the decimal.
+    let value = mantissa as f64 / POWERS[decimals];
+    Some((if is_negative { -value } else { value }, at))
+}
+
 /// A value as Go reads it, without its underscores and hexadecimal forms.
 fn parse_value(text: &str) -> Option<f64> {
     match text.as_bytes().first()? {
@@ -439,13 +517,52 @@ mod tests {
             };
             shown += &match line {
                 Line::Descriptor(text) => format!("{:?}\n", Descriptor::parse(text)),
-                Line::Sample { series, value, ts } => match lines.parse_series(series) {
-                    Ok(labels) => format!("{labels:?} {value} {ts:?}\n"),
+                Line::Sample { series, value, ts, exemplar } => match lines.parse_series(series) {
+                    Ok(labels) => {
+                        let exemplar = exemplar.map(|text| format!(" # {:?}", lines.parse_exemplar(text)));
+                        format!("{labels:?} {value} {ts:?}{}\n", exemplar.unwrap_or_default())
+                    }
                     Err(error) => format!("error {error}\n"),
                 },
             };
         }
         expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn plain_decimals_are_what_the_standard_library_reads() {
+        let mut seed = 1u64;
+        for _ in 0..200_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (digits, decimals) = ((seed >> 33) % 18, (seed >> 40) % 10);
+            let number = (seed >> 7) % 10u64.pow(digits as u32 + 1);
+            let text = match decimals {
+                0 => format!("-{number}"),
+                _ => format!("{}.{:0w$}", number / 1000, number % 1000, w = decimals as usize),
+            };
+            let Some((value, len)) = plain_decimal(format!("{text}\n").as_bytes()) else { continue };
+            assert_eq!(len, text.len());
+            assert_eq!(value.to_bits(), text.parse::<f64>().expect("a number").to_bits(), "{text}");
+        }
+        for odd in ["", ".", "-", "-.", "1e3", "NaN", "+1", "99999999999999999999", "1.2.3"] {
+            let read = plain_decimal(odd.as_bytes());
+            assert!(read.is_none_or(|(_, len)| len < odd.len()), "{odd}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_line_is_read_without_its_labels() {
+        let known = |line: &str, name: &str| {
+            let mut lines = Lines::new(line.as_bytes(), Format::Text);
+            let value = lines.next_known(&Fingerprint::of(name.as_bytes()));
+            (value, lines.number, lines.next_line().is_ok())
+        };
+        assert_eq!(known("a{b=\"c\"} -1.50\n", "a{b=\"c\"}"), (Some(-1.5), 1, true));
+        assert_eq!(known("a 7", "a"), (Some(7.0), 1, true));
+        // Something else behind the name, or another name.
+        for line in ["a {b=\"c\"} 1", "a 7 1000", "a  7", "a 1e3", "a +Inf", "a\t1", "b 1", " a 1", "aa 1"] {
+            assert_eq!(known(line, "a"), (None, 0, true), "{line}");
+        }
     }
 
     #[test]
@@ -469,11 +586,12 @@ mod tests {
     fn open_metrics_is_read() {
         check(
             Format::OpenMetrics,
-            b"# UNIT a_seconds seconds\na_seconds_bucket{le=\"1.0\"} 3 1.5 # {trace_id=\"x\"} 0.5 1.2\na_seconds_count 3 # {t=\"x\"} 1\n# EOF\n",
+            b"# UNIT a_seconds seconds\na_seconds_bucket{le=\"1.0\"} 3 1.5 # {trace_id=\"x\"} 0.5 1.2\na_seconds_count 3 # {t=\"x\"} 1\nb 3 # x\n# EOF\n",
             expect![[r#"
                 Some(Unit("a_seconds", "seconds"))
-                [("__name__", "a_seconds_bucket"), ("le", "1.0")] 3 Some(1500)
-                [("__name__", "a_seconds_count")] 3 None
+                [("__name__", "a_seconds_bucket"), ("le", "1.0")] 3 Some(1500) # Some(([("trace_id", "x")], 0.5, Some(1200)))
+                [("__name__", "a_seconds_count")] 3 None # Some(([("t", "x")], 1.0, None))
+                [("__name__", "b")] 3 None # None
             "#]],
         );
         check(

@@ -1,5 +1,7 @@
 //! Scraping: targets found, fetched on schedule, taken into the store.
 
+pub mod discovery;
+mod fingerprint;
 pub mod ingest;
 pub mod line;
 pub mod manager;

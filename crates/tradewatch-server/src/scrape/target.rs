@@ -8,6 +8,7 @@ use std::time::Duration;
 use tradewatch_alert::budget::Feed;
 use tradewatch_tsdb::{Labels, Metadata, Timestamp};
 
+use super::discovery::{Source, Told};
 use super::ingest::IngestOptions;
 use crate::config::file::{ScrapeConfig, TargetGroup};
 use crate::config::scalar::PromDuration;
@@ -122,12 +123,16 @@ pub struct Discovered {
     pub errors: Vec<String>,
 }
 
-/// Finds the targets of all jobs. Reads the files of `file_sd_configs`, and nothing else.
-pub fn discover(config: &Config) -> Discovered {
+/// Finds the targets of all jobs. Reads the files of `file_sd_configs`; what services and name servers named is in
+/// `told`.
+pub fn discover(config: &Config, told: &Told) -> Discovered {
     let mut found = Discovered::default();
     for job in &config.file.scrape_configs {
         let mut groups: Vec<(TargetGroup, Option<PathBuf>)> =
             job.static_configs.iter().map(|group| (group.clone(), None)).collect();
+        for source in Source::of(job, config.folder()) {
+            groups.extend(told.groups(&source).iter().map(|group| (group.clone(), None)));
+        }
         for sd in &job.file_sd_configs {
             for path in config::file_sd_paths(config.folder(), &sd.files) {
                 match read_groups(&path) {
@@ -150,7 +155,7 @@ pub fn discover(config: &Config) -> Discovered {
 
 /// What the jobs are known to scrape, for latency budgets; a job whose targets are not known yet counts by its name.
 pub fn feeds(config: &Config) -> Vec<Feed> {
-    let found = discover(config).targets;
+    let found = discover(config, &Told::default()).targets;
     let mut feeds: Vec<Feed> =
         found.iter().map(|spec| Feed { labels: spec.labels().clone(), every: spec.interval }).collect();
     for job in &config.file.scrape_configs {
@@ -280,7 +285,7 @@ mod tests {
     use super::*;
 
     fn found(yaml: &str) -> Discovered {
-        discover(&Config::parse(yaml, Path::new("prometheus.yml")).expect("valid"))
+        discover(&Config::parse(yaml, Path::new("prometheus.yml")).expect("valid"), &Told::default())
     }
 
     #[test]

@@ -14,8 +14,10 @@ use serde_json::{Value as Json, json};
 use tradewatch_alert::notify::AlertView;
 use tradewatch_alert::rules::ActiveAlert;
 use tradewatch_alert::{Fingerprint, Severity, State as AlertState};
+use tradewatch_calendar::Calendar;
 use tradewatch_tsdb::{Labels, Matcher, Timestamp};
 
+use super::calendar::market_json;
 use super::status::{budget_json, labels_json};
 use crate::audit::Entry;
 use crate::monitor::Monitor;
@@ -219,7 +221,9 @@ impl<'a> Item<'a> {
 pub fn find(monitor: &Monitor, wanted: &Wanted) -> Snapshot {
     let (active, budgets) = from_rules(monitor);
     let notes = monitor.audit.notes();
+    let calendar = monitor.markets.calendar();
     monitor.notifier.read(|machine, now| {
+        let at = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let views = match wanted.fingerprint {
             Some(one) => machine.alert(one, now).into_iter().collect(),
             None => machine.alerts(now),
@@ -244,7 +248,8 @@ pub fn find(monitor: &Monitor, wanted: &Wanted) -> Snapshot {
         let mut counts = Counts::default();
         items.iter().for_each(|item| item.count(&mut counts));
         let shown = items.iter().skip(wanted.offset).take(wanted.limit);
-        let rows = shown.map(|item| render(item, &budgets, notes.get(&item.fingerprint))).collect();
+        let row = |item| render(item, &calendar, at, &budgets, notes.get(&item.fingerprint));
+        let rows = shown.map(row).collect();
         Snapshot { rows, total: items.len(), counts, names: by_name(&items) }
     })
 }
@@ -343,6 +348,8 @@ fn budget<'a>(budgets: &'a HashMap<String, Vec<(Labels, Json)>>, labels: &Labels
 
 fn render(
     item: &Item<'_>,
+    calendar: &Calendar,
+    at: jiff::Timestamp,
     budgets: &HashMap<String, Vec<(Labels, Json)>>,
     notes: Option<&(usize, Entry)>,
 ) -> Row {
@@ -350,6 +357,9 @@ fn render(
         Source::Told(view, rule) => told_json(view, *rule),
         Source::Untold(alert) => untold_json(item.fingerprint, alert),
     };
+    if json["state"] != "resolved" {
+        json["market"] = market_json(calendar, item.labels(), at);
+    }
     json["latency_budget"] = budget(budgets, item.labels()).clone();
     json["notes"] = json!(notes.map_or(0, |(count, _)| *count));
     json["last_note"] = notes.map_or(Json::Null, |(_, note)| {

@@ -225,10 +225,10 @@ impl Page {
 
     async fn beat(&mut self) -> Result<(), Gone> {
         let now = clock::now();
-        let options = &self.monitor.options;
+        let (calendar, used) = (self.monitor.markets.calendar(), self.monitor.markets.live().used());
         let at = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let clock: BTreeMap<&str, &str> =
-            options.mics.iter().map(|mic| (mic.as_str(), options.calendar.phase(mic, at).as_str())).collect();
+            used.iter().map(|mic| (mic.as_str(), calendar.phase(mic, at).as_str())).collect();
         self.send(json!({"type": "heartbeat", "now": now.as_millis(), "clock": clock}).to_string()).await?;
         if self.alerts_due {
             self.mark(Instant::now());

@@ -56,7 +56,7 @@ pub fn actor(monitor: &Monitor, headers: &HeaderMap, said: &str) -> Actor {
 }
 
 /// As [`actor`], where a name must be given.
-fn named(monitor: &Monitor, headers: &HeaderMap, said: &str, what: &str) -> Result<Actor, ApiError> {
+pub fn named(monitor: &Monitor, headers: &HeaderMap, said: &str, what: &str) -> Result<Actor, ApiError> {
     let actor = actor(monitor, headers, said);
     if actor.by.is_empty() {
         return Err(ApiError::bad_data(format!("{what} needs the name of who gives it, in \"by\"")));

@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use tradewatch_promql::{QueryResult, QueryValue, ValueType};
+use tradewatch_promql::{QueryResult, QueryValue, ValueType, format_float};
 use tradewatch_tsdb::{Labels, Matcher, Metadata, Timestamp, Value};
 
 use super::json;
@@ -192,12 +192,37 @@ pub fn render(result: QueryResult, limit: usize, stats: bool) -> Success {
     Success { data, warnings, infos: result.infos }
 }
 
-async fn query_exemplars(RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {
+async fn query_exemplars(
+    State(monitor): State<Arc<Monitor>>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> ApiResult {
     let params = params(raw.as_deref(), &headers, &body);
-    parse(params.need("query")?)?;
-    params.time("start")?;
-    params.time("end")?;
-    Ok(Success::from("[]".to_owned())) // None are stored yet: an empty list is the truth.
+    let (start, end) = range(&params)?;
+    let expr = parse(params.need("query")?)?;
+    let selectors: Vec<Vec<Matcher>> =
+        expr.selectors().iter().map(|found| found.selector.matchers.clone()).collect();
+    let found = monitor
+        .queries
+        .turn(Overrides::default(), move |queries| queries.db().exemplars(&selectors, start, end));
+    let mut data = String::new();
+    json::list(&mut data, &found.await?, |data, (series, exemplars)| {
+        data.push_str("{\"seriesLabels\":");
+        json::labels(data, series);
+        data.push_str(",\"exemplars\":");
+        json::list(data, exemplars, |data, exemplar| {
+            data.push_str("{\"labels\":");
+            json::labels(data, &exemplar.labels);
+            data.push_str(",\"value\":");
+            json::string(data, &format_float(exemplar.value));
+            data.push_str(",\"timestamp\":");
+            json::time(data, exemplar.ts);
+            data.push('}');
+        });
+        data.push('}');
+    });
+    Ok(data.into())
 }
 
 async fn format_query(RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> ApiResult {

@@ -17,7 +17,7 @@ use super::guard::Guard;
 use super::people::actor;
 use super::respond::ApiError;
 use super::web_config::WebConfig;
-use super::{admin, alertmanager, people, prometheus, status, tradewatch, ui};
+use super::{admin, alertmanager, calendar, federate, people, prometheus, status, tradewatch, ui};
 use crate::audit::{Action, Entry};
 use crate::clock;
 use crate::monitor::Monitor;
@@ -94,8 +94,10 @@ pub fn routes(monitor: Arc<Monitor>) -> Router {
         .merge(alertmanager::routes())
         .merge(people::routes())
         .merge(tradewatch::routes())
+        .merge(calendar::routes())
         .merge(crate::push::routes())
         .route("/metrics", get(metrics))
+        .route("/federate", get(federate::federate))
         .route("/-/healthy", get(|| async { "Tradewatch is Healthy.\n" }))
         .route("/-/ready", get(|| async { "Tradewatch is Ready.\n" }))
         .route("/-/reload", put(reload).post(reload))

@@ -183,6 +183,7 @@ pub fn budget_json(spec: &RuleSpec, budget: &Budget) -> Json {
         "records": seconds(budget.records),
         "evaluation": seconds(budget.evaluation),
         "hold": seconds(budget.hold),
+        "session": budget.session,
         "grouping": seconds(budget.grouping),
         "joining": seconds(budget.joining),
         "total": seconds(budget.total()),
@@ -267,6 +268,9 @@ async fn rules(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> 
                 rule["missingMetrics"] = json!(monitor.inputs.missing(group.file(), group.name(), at));
                 if let Some(budget) = shown_group.budget(at) {
                     rule["latencyBudget"] = budget_json(spec, budget);
+                }
+                if spec.is_alerting() {
+                    rule["drills"] = json!(monitor.drills.of(Some(&spec.name)));
                 }
                 rule
             })
@@ -382,6 +386,8 @@ async fn flags(State(monitor): State<Arc<Monitor>>) -> ApiResult {
         "query.timeout": PromDuration(options.query.timeout).to_string(),
         "query.max-concurrency": options.query.concurrency.to_string(),
         "query.max-samples": options.query.samples_max.to_string(),
+        "query.log-slower-than":
+            options.query.log_slower_than.map(|bound| PromDuration(bound).to_string()).unwrap_or_default(),
         "rules.alert.resend-delay": PromDuration(options.resend_delay).to_string(),
     }))
 }

@@ -18,6 +18,7 @@ use super::respond::{ApiError, json_response};
 use crate::annotations::Annotation;
 use crate::audit::{Action, Entry};
 use crate::clock;
+use crate::drills::Proof;
 use crate::monitor::Monitor;
 
 /// Sessions that one request gets.
@@ -33,13 +34,20 @@ pub fn routes() -> Router<Arc<Monitor>> {
         .route("/api/tradewatch/v1/dashboards/{uid}", get(dashboard))
         .route("/api/tradewatch/v1/live", any(super::live::open))
         .route("/api/tradewatch/v1/notifications", get(notifications))
+        .route("/api/tradewatch/v1/drills", get(drills).post(drilled))
         .route("/api/tradewatch/v1/sessions", get(sessions))
+        .route("/api/tradewatch/v1/slow_queries", get(slow_queries))
         .route("/api/tradewatch/v1/runbooks/{name}", get(runbook))
         .route("/api/annotations", get(annotations).post(annotate))
 }
 
 fn ok(json: &Json) -> Response {
     json_response(StatusCode::OK, json.to_string())
+}
+
+/// What took longer than `--query.log-slower-than`, the newest first.
+async fn slow_queries(State(monitor): State<Arc<Monitor>>) -> Response {
+    ok(&json!(monitor.queries.slow()))
 }
 
 async fn dashboards(State(monitor): State<Arc<Monitor>>) -> Response {
@@ -119,31 +127,31 @@ async fn sessions(
     let params = Params::new(raw.as_deref(), None);
     let now = clock::now().as_millis();
     let (from, to) = (range(&params, "from", now - 24 * 3_600_000)?, range(&params, "to", now)?);
-    let mics = &monitor.options.mics;
+    let mics = monitor.markets.live().used();
     let mic = params.get("mic").or(mics.first().map(String::as_str)).unwrap_or(tradewatch_calendar::CRYPTO);
     let at = |millis| {
         jiff::Timestamp::from_millisecond(millis)
             .map_err(|_| ApiError::bad_data(format!("{millis} is not a time in milliseconds")))
     };
-    let calendar = &monitor.options.calendar;
+    let calendar = monitor.markets.calendar();
     let mut shown = Vec::new();
-    let mut push = |open: jiff::Timestamp, close: jiff::Timestamp| {
+    let mut push = |open: jiff::Timestamp, close: jiff::Timestamp, special: bool| {
         let (open, close) = (open.as_millisecond(), close.as_millisecond());
         // A session without an end is shown a little further than was asked.
-        shown.push(json!({"open_ms": open.max(from.saturating_sub(DAY_MS)), "close_ms": close.min(to.saturating_add(DAY_MS))}));
+        shown.push(json!({"open_ms": open.max(from.saturating_sub(DAY_MS)), "close_ms": close.min(to.saturating_add(DAY_MS)), "special": special}));
     };
     let mut sessions = calendar.sessions(mic, at(from)?, at(to)?).take(SESSIONS_MAX).peekable();
     if sessions.peek().is_none() && calendar.phase(mic, at(from)?) == Phase::Open {
         // Open, and yet in no session: the venue never closes.
-        push(jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        push(jiff::Timestamp::MIN, jiff::Timestamp::MAX, false);
     }
     for session in sessions {
         // A recess splits a session in two.
         match session.recess {
-            None => push(session.open, session.close),
+            None => push(session.open, session.close, session.is_special),
             Some((pause, resume)) => {
-                push(session.open, pause);
-                push(resume, session.close);
+                push(session.open, pause, session.is_special);
+                push(resume, session.close, session.is_special);
             }
         }
     }
@@ -170,6 +178,28 @@ async fn annotations(
     let limit = params.limit()?.min(ANNOTATIONS_SHOWN * 10);
     let limit = if limit == usize::MAX { ANNOTATIONS_SHOWN } else { limit };
     Ok(ok(&json!(monitor.annotations.find(from, to, &tags, limit))))
+}
+
+/// The last proof of each alert.
+async fn drills(State(monitor): State<Arc<Monitor>>, RawQuery(raw): RawQuery) -> Response {
+    let params = Params::new(raw.as_deref(), None);
+    ok(&json!(monitor.drills.of(params.get("alert"))))
+}
+
+/// Takes what drills showed: a list of [`Proof`].
+async fn drilled(
+    State(monitor): State<Arc<Monitor>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let proofs: Vec<Proof> = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_data(format!("no list of proofs: {error}")))?;
+    let now = clock::now().as_millis();
+    let proven = proofs.iter().filter(|proof| proof.proven).count();
+    let subject = format!("{proven} of {} alerts proven", proofs.len());
+    monitor.drills.add(proofs, now)?;
+    monitor.note_deed(Entry::new(now, actor(&monitor, &headers, "unknown"), Action::Drill, &subject));
+    Ok(ok(&json!({"message": subject})))
 }
 
 async fn annotate(

@@ -72,6 +72,47 @@ async fn a_target_is_scraped_and_queries_are_answered() {
 }
 
 #[tokio::test]
+async fn newest_samples_are_given_on_to_another_prometheus() {
+    let (peer, _) = Peer::with_text("orders_total{side=\"buy\"} 3\norders_total{side=\"sell\"} 4.5\n").await;
+    let folder = Folder::new();
+    let yml = job(peer.addr, "").replace("global: {", "global: {external_labels: {site: ny}, ");
+    let server = start(options(&folder, &yml)).await;
+    until_query(&server, "orders_total", &[3.0, 4.5]).await;
+    let path = format!("/federate?match[]={}&match[]=up", encoded("orders_total{side=\"buy\"}"));
+    let answer = get(&server, &path).await;
+    assert_eq!(answer.content_type, "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8_lossy(&answer.body);
+    let lines: Vec<&str> =
+        text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(line, _)| line)).collect();
+    let instance = peer.addr;
+    assert_eq!(
+        lines,
+        [
+            "# TYPE orders_total".to_owned(),
+            format!("orders_total{{instance=\"{instance}\",job=\"gw\",side=\"buy\",site=\"ny\"}} 3"),
+            "# TYPE up".to_owned(),
+            format!("up{{instance=\"{instance}\",job=\"gw\",site=\"ny\"}} 1"),
+        ]
+    );
+    assert_eq!(get(&server, "/federate").await.status, StatusCode::BAD_REQUEST);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_slow_query_is_listed() {
+    let folder = Folder::new();
+    let mut options = options(&folder, "");
+    options.query.log_slower_than = Some(std::time::Duration::ZERO);
+    let server = start(options).await;
+    get(&server, "/api/v1/query_range?query=vector(1)%20%2B%201&start=0&end=20&step=10").await;
+    let listed = get_json(&server, "/api/tradewatch/v1/slow_queries").await;
+    let one = listed.as_array().and_then(|all| all.iter().find(|one| one["query"] == "vector(1) + 1"));
+    let one = one.unwrap_or_else(|| panic!("{listed}"));
+    assert_eq!((&one["start"], &one["end"], &one["step"]), (&json!(0), &json!(20_000), &json!(10.0)));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn errors_have_prometheus_form_and_status() {
     let folder = Folder::new();
     let server = start(options(&folder, "")).await;

@@ -143,7 +143,7 @@ async fn pages_dashboards_and_runbooks_are_served() {
     let endless = get_json(&server, &path).await;
     assert_eq!(
         endless,
-        serde_json::json!([{"open_ms": from - day, "close_ms": to + day}]),
+        serde_json::json!([{"open_ms": from - day, "close_ms": to + day, "special": false}]),
         "one that never closes"
     );
     let none = get_json(&server, &format!("/api/tradewatch/v1/sessions?mic=NOPE&from={from}&to={to}")).await;

@@ -5,6 +5,8 @@ mod alerting;
 mod alertmanager;
 mod alertmanager_clients;
 mod api;
+mod calendar;
+mod discovery;
 mod doors;
 mod generator;
 mod hostile;

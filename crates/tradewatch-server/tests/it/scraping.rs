@@ -126,6 +126,34 @@ async fn open_metrics_gzip_and_params_are_spoken() {
 }
 
 #[tokio::test]
+async fn exemplars_of_a_scrape_are_found_by_query_and_time() {
+    let peer = Peer::start(|_| {
+        let headers = [("content-type", "application/openmetrics-text; version=1.0.0")];
+        let body = "# TYPE a histogram\na_bucket{le=\"1.0\"} 3 # {trace_id=\"x\"} 0.5 1600000000.25\na_bucket{le=\"+Inf\"} 3\na_count 3\na_sum 1\n# EOF\n";
+        (headers, body).into_response()
+    })
+    .await;
+    let folder = Folder::new();
+    let server = start(options(&folder, &job(peer.addr, ""))).await;
+    // Twice at least: a target shows its last exemplar again and again.
+    until_query(&server, "count_over_time(a_count[1m]) > bool 1", &[1.0]).await;
+    let at = |start: u32| {
+        format!("/api/v1/query_exemplars?query=rate(a_bucket%5B1m%5D)&start={start}&end=1600000001")
+    };
+    let found = get_json(&server, &at(1_600_000_000)).await;
+    let instance = peer.addr.to_string();
+    assert_eq!(
+        found["data"],
+        serde_json::json!([{
+            "seriesLabels": {"__name__": "a_bucket", "instance": instance, "job": "gw", "le": "1.0"},
+            "exemplars": [{"labels": {"trace_id": "x"}, "value": "0.5", "timestamp": 1600000000.25}],
+        }])
+    );
+    assert_eq!(get_json(&server, &at(1_600_000_001)).await["data"], serde_json::json!([]));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn target_files_are_watched() {
     let (peer, _) = Peer::with_text("a 1\n").await;
     let folder = Folder::new();

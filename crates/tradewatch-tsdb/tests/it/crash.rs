@@ -41,7 +41,7 @@ fn nothing_acknowledged_is_lost() {
     println!("{seeds} seeds: {totals:?}");
     // A simulation that exercises nothing proves nothing.
     let Totals { kills, power_losses, refused_commits, failed_syncs, lost_unsynced, damaged, .. } = totals;
-    let Totals { late, blocks, merged, rewritten, .. } = totals;
+    let Totals { rows, late, blocks, merged, rewritten, .. } = totals;
     for (what, count) in [
         ("kills", kills),
         ("losses of power", power_losses),
@@ -49,6 +49,7 @@ fn nothing_acknowledged_is_lost() {
         ("failed syncs", failed_syncs),
         ("losses of unsynced samples", lost_unsynced),
         ("damaged files", damaged),
+        ("rows", rows),
         ("late samples", late),
         ("blocks at a start", blocks),
         ("merged blocks", merged),
@@ -68,6 +69,7 @@ struct Totals {
     failed_checkpoints: u64,
     lost_unsynced: u64,
     damaged: u64,
+    rows: u64,
     late: u64,
     blocks: u64,
     merged: u64,
@@ -84,6 +86,7 @@ impl Totals {
         self.failed_checkpoints += other.failed_checkpoints;
         self.lost_unsynced += other.lost_unsynced;
         self.damaged += other.damaged;
+        self.rows += other.rows;
         self.late += other.late;
         self.blocks += other.blocks;
         self.merged += other.merged;
@@ -157,7 +160,18 @@ impl Simulation {
     fn commit(&mut self) {
         let mut appender = self.db.appender();
         let mut batch: Vec<(String, i64, u64)> = Vec::new();
-        let ticks = 1 + self.random.below(4) as i64;
+        // A scrape: a row of series, mostly the same ones.
+        let mut row = (Vec::new(), Vec::new());
+        if self.random.below(2) == 0 {
+            let left_out = self.random.below(4 * SERIES);
+            for n in (0..SERIES).filter(|n| *n != left_out) {
+                let value = self.random.below(1000) as f64 / 8.0;
+                row.0.push(appender.series(&labels(n)));
+                row.1.push(value);
+                batch.push((labels(n).to_string(), self.next_ts, value.to_bits()));
+            }
+        }
+        let ticks = if row.0.is_empty() { 1 + self.random.below(4) as i64 } else { 0 };
         for tick in 0..ticks {
             let ts = self.next_ts + tick * 1000;
             for n in 0..SERIES {
@@ -173,7 +187,7 @@ impl Simulation {
             }
         }
         // Now and then one that should have come before.
-        if self.random.below(3) == 0 {
+        if row.0.is_empty() && self.random.below(3) == 0 {
             let (n, back) = (self.random.below(SERIES), 1000 * self.random.below(40) as i64 + 500);
             let (ts, value) = (self.next_ts - back, self.random.below(1000) as f64);
             let (series, id) = (labels(n).to_string(), appender.series(&labels(n)));
@@ -186,7 +200,17 @@ impl Simulation {
         for (series, ts, bits) in &batch {
             self.given.entry((series.clone(), *ts)).or_default().insert(*bits);
         }
-        let is_ok = match appender.commit() {
+        let mut refused = Vec::new();
+        let outcome = match row.0.is_empty() {
+            true => appender.commit(),
+            false => {
+                self.totals.rows += 1;
+                let ts = Timestamp::from_millis(self.next_ts);
+                appender.commit_row(ts, &row.0, &row.1, &mut refused)
+            }
+        };
+        assert!(refused.is_empty(), "seed {}: {refused:?}", self.seed);
+        let is_ok = match outcome {
             Ok(commit) => {
                 assert_eq!((commit.samples, commit.refused), (batch.len(), 0));
                 self.totals.commits += 1;
@@ -204,7 +228,7 @@ impl Simulation {
         };
         // After a refusal, half of the callers try the same times again, with other values.
         if is_ok || self.random.below(2) == 0 {
-            self.next_ts += ticks * 1000;
+            self.next_ts += ticks.max(1) * 1000;
         }
     }
 

@@ -15,6 +15,8 @@ enum Op {
     Append(Vec<(usize, i64, f64)>),
     /// The same, rolled back.
     Rollback(Vec<(usize, i64, f64)>),
+    /// A scrape: one value for each series but the one that is left out, at a time relative to the newest so far.
+    Row(usize, i64, Vec<f64>),
     Delete(usize, i64, i64),
     Checkpoint,
     /// Merges blocks, or rewrites those in which samples were deleted.
@@ -45,11 +47,20 @@ fn samples() -> impl Strategy<Value = Vec<(usize, i64, f64)>> {
     proptest::collection::vec((0usize..12, -3i64..12, value), 1..25)
 }
 
+fn row() -> impl Strategy<Value = Op> {
+    let value = prop_oneof![8 => (0i64..50).prop_map(|n| n as f64), 1 => any::<f64>(), 1 => Just(STALE_NAN)];
+    let left_out = prop_oneof![4 => Just(usize::MAX), 1 => 0usize..12];
+    let after = prop_oneof![8 => Just(0i64), 1 => -9i64..3];
+    (left_out, after, proptest::collection::vec(value, 13))
+        .prop_map(|(n, after, values)| Op::Row(n, after, values))
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let matchers = proptest::collection::vec((0..NAMES.len(), 0..OPS.len(), 0..VALUES.len()), 0..3);
     prop_oneof![
         8 => samples().prop_map(Op::Append),
         1 => samples().prop_map(Op::Rollback),
+        8 => row(),
         1 => (0usize..12, 0i64..200, 0i64..60).prop_map(|(n, start, len)| Op::Delete(n, start, start + len)),
         2 => Just(Op::Checkpoint),
         2 => Just(Op::Compact),
@@ -108,6 +119,42 @@ fn append(
     }
 }
 
+/// The same of a row, in which one series may stand twice.
+fn append_row(db: &Db, model: &mut Model, left_out: usize, ts: i64, values: &[f64], takes_late: bool) {
+    let mut all = all_labels();
+    all.push(all[left_out % 12].clone());
+    if left_out >= all.len() {
+        all.pop();
+    } else {
+        all.remove((left_out + 1) % 12);
+    }
+    let mut appender = db.appender();
+    let ids: Vec<_> = all.iter().map(|labels| appender.series(labels)).collect();
+    let mut refused = Vec::new();
+    let values = &values[..ids.len()];
+    let commit = appender.commit_row(Timestamp::from_millis(ts), &ids, values, &mut refused);
+    assert_eq!(commit.expect("the disk works").refused, 0);
+    let mut refused: BTreeMap<usize, tradewatch_tsdb::Error> = refused.into_iter().collect();
+    for (at, (labels, value)) in all.iter().zip(values).enumerate() {
+        let samples = model.entry(labels.clone()).or_default();
+        let last = samples.last_key_value().map_or(i64::MIN, |(ts, _)| *ts);
+        let known = samples.get(&ts);
+        let refused = refused.remove(&at);
+        if last > ts && !takes_late {
+            assert!(refused.is_some_and(|error| error.is_out_of_order()));
+        } else if known.is_some_and(|bits| *bits != value.to_bits()) {
+            assert!(refused.is_some_and(|error| error.is_duplicate()));
+        } else {
+            assert!(refused.is_none(), "{refused:?}");
+            samples.insert(ts, value.to_bits());
+        }
+        if samples.is_empty() {
+            model.remove(labels);
+        }
+    }
+    assert!(refused.is_empty());
+}
+
 fn query(db: &Db, model: &Model, matchers: &[Matcher], start: i64, end: i64) {
     let fits = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or("")));
     let expected: Vec<(&Labels, Vec<(i64, u64)>)> = model
@@ -164,6 +211,10 @@ proptest! {
             match op {
                 Op::Append(batch) | Op::Rollback(batch) => {
                     append(&db, &mut model, batch, now, matches!(op, Op::Append(_)), takes_late);
+                    now += 4;
+                }
+                Op::Row(left_out, after, values) => {
+                    append_row(&db, &mut model, *left_out, now + after, values, takes_late);
                     now += 4;
                 }
                 Op::Delete(n, start, end) => {

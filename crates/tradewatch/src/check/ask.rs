@@ -11,6 +11,7 @@ use tradewatch_check::{Live, World};
 use tradewatch_server::config::{Config, HttpClientConfig};
 use tradewatch_server::net::HttpClient;
 use tradewatch_server::net::client::Ask;
+use tradewatch_server::scrape::discovery::Discovery;
 use tradewatch_server::scrape::target::{TargetSpec, discover};
 
 /// Targets asked in one run; a job has more of the same.
@@ -26,7 +27,9 @@ const SERIES_MAX: usize = 20_000;
 
 /// Scrapes every target once, and names those that do not answer.
 pub async fn scrape(file: &ScrapeFile, config: &Config, world: &mut World) {
-    let found = discover(config);
+    let sources = Discovery::default();
+    sources.refresh(config).await;
+    let found = discover(config, &sources.told());
     let mut asked = Vec::new();
     for spec in found.targets.into_iter().take(TARGETS_MAX) {
         asked.push(tokio::spawn(async move {
@@ -49,6 +52,9 @@ pub async fn scrape(file: &ScrapeFile, config: &Config, world: &mut World) {
             world.add_unreached(&job.name, &address, &why, unresolved);
         }
     }
+    for (job, why) in sources.errors() {
+        world.add_unreached(&job, &job, &why, false);
+    }
     for job in file.jobs.iter().filter(|job| job.discovered && is_unseen(job, config)) {
         world.add_unreached(
             &job.name,
@@ -62,7 +68,9 @@ pub async fn scrape(file: &ScrapeFile, config: &Config, world: &mut World) {
 /// Whether a job has targets that this run cannot know.
 fn is_unseen(job: &Job, config: &Config) -> bool {
     let read = config.file.scrape_configs.iter().find(|one| one.name() == job.name);
-    read.is_none_or(|read| read.file_sd_configs.is_empty())
+    read.is_none_or(|read| {
+        read.file_sd_configs.is_empty() && read.http_sd_configs.is_empty() && read.dns_sd_configs.is_empty()
+    })
 }
 
 /// One scrape: the body, or why there is none and whether the name has no address.
@@ -176,7 +184,7 @@ pub async fn live(url: &str, names: &BTreeSet<String>) -> Result<Live> {
 }
 
 /// `a=b&c=d`, escaped.
-fn form(pairs: &[(&str, String)]) -> String {
+pub fn form(pairs: &[(&str, String)]) -> String {
     let escape = |text: &str| -> String {
         text.bytes()
             .map(|byte| match byte {

@@ -3,6 +3,8 @@
 mod ask;
 mod gather;
 
+pub use ask::{body, form};
+
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::collections::BTreeSet;

@@ -107,6 +107,7 @@ async fn watch(
             model: folders.model.clone(),
             next_model: folders.next_model.clone(),
             account: account(),
+            monitor: server.addr(),
             say,
         };
         scene::play(stage, end.unwrap_or_else(|| Instant::now() + scene::SCENE * 2)).await?;

@@ -29,6 +29,8 @@ pub struct Stage {
     pub next_model: PathBuf,
     /// Key and secret of the account at the paper broker.
     pub account: (String, String),
+    /// Where the monitor answers; the scene marks there what it does.
+    pub monitor: std::net::SocketAddr,
     /// Prints one line.
     pub say: fn(&str),
 }
@@ -134,6 +136,10 @@ fn script() -> Vec<(u64, &'static str, Act)> {
     ]
 }
 
+/// The seconds of the scene at which something fails that a monitor should tell of, and at which it is over.
+const INCIDENTS: [(u64, u64); 10] =
+    [(8, 13), (17, 19), (20, 28), (31, 36), (42, 46), (49, 53), (57, 63), (74, 78), (86, 91), (97, 102)];
+
 /// Plays the scene, or what of it fits before `end`.
 ///
 /// # Errors
@@ -151,6 +157,9 @@ pub async fn play(stage: Stage, end: Instant) -> Result<()> {
         sleep_until(at).await;
         if !line.is_empty() {
             (stage.say)(line);
+            if let Some((_, over)) = INCIDENTS.iter().find(|(begin, _)| *begin == second) {
+                stage.mark(line, Duration::from_secs(over - second)).await?;
+            }
         }
         stage.perform(act).await.with_context(|| format!("scene, second {second}: {line}"))?;
     }
@@ -217,6 +226,21 @@ impl Stage {
                 Ok(())
             }
         }
+    }
+
+    /// Marks an incident, as a person would: it is seen on the charts, and a backtest is held against it.
+    async fn mark(&self, what: &str, lasts: Duration) -> Result<()> {
+        let now = tradewatch_server::clock::now();
+        let mark = json!({
+            "time": now.as_millis(),
+            "timeEnd": (now + lasts).as_millis(),
+            "tags": ["incident", "scene"],
+            "text": what,
+        });
+        let url = format!("http://{}/api/annotations", self.monitor);
+        let answer = client().post(&url, &mark).await?;
+        anyhow::ensure!(answer.is_success(), "{url} answered {}: {}", answer.status, answer.text());
+        Ok(())
     }
 
     async fn url(&self, name: &str, path: &str) -> Result<String> {

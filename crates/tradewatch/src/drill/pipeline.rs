@@ -6,28 +6,28 @@
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tradewatch_alert::notify::{Notifier, Options as NotifierOptions};
 use tradewatch_alert::notify::{Silence, SilenceMatcher};
 use tradewatch_alert::route::{Calendars, Config as Routing};
 use tradewatch_alert::rules::{Group, RuleFile, Surroundings, engine_query};
 use tradewatch_calendar::Calendar;
+use tradewatch_metrics::{Collected, Collector, Descriptor, Format as Page, Registry};
 use tradewatch_platforms::trading_platform::{ServiceName, sim};
 use tradewatch_promql::ast::{BinaryOp, Expr, ExprKind};
 use tradewatch_promql::{Engine, EngineOptions};
 use tradewatch_server::Ingest;
 use tradewatch_server::config::Config;
+use tradewatch_server::markets::{Live, MarketSeries};
 use tradewatch_server::scrape::IngestOptions;
 use tradewatch_server::scrape::line::Format;
-use tradewatch_server::telemetry::Own;
 use tradewatch_tsdb::{Db, Labels, Timestamp};
 
 /// How often the store lets go of what no rule reads any more.
 const COMPACT_EVERY: Duration = Duration::from_secs(600);
 /// The job that scrapes the monitor; its page carries the clocks of the markets.
 const MONITOR_JOB: &str = "tradewatch";
-/// What of that page rules of other platforms read.
-const CLOCKS: &str = "tradewatch_market_";
 /// The venues of the platform.
 const MICS: [&str; 2] = ["XNYS", tradewatch_calendar::CRYPTO];
 
@@ -185,14 +185,31 @@ pub struct Standing {
     pub held_back_by: Option<String>,
 }
 
+/// The series of the market at the virtual time.
+struct VirtualMarkets {
+    series: MarketSeries,
+    /// In milliseconds since the epoch.
+    now: Arc<AtomicI64>,
+}
+
+impl Collector for VirtualMarkets {
+    fn families(&self) -> Vec<Descriptor> {
+        self.series.families()
+    }
+
+    fn collect(&self, out: &mut Collected) {
+        self.series.collect_at(out, Timestamp::from_millis(self.now.load(Ordering::Relaxed)));
+    }
+}
+
 /// A running pipeline.
 pub struct Pipeline {
     db: Db,
     targets: Vec<(ServiceName, Ingest)>,
-    /// The monitor's own page and who reads it, for the clocks of the markets.
-    own: Own,
+    /// What of the monitor's own page rules of other platforms read: the clocks of the markets. And who scrapes it.
+    markets: Registry,
+    now: Arc<AtomicI64>,
     clock: Ingest,
-    calendar: Calendar,
     groups: Vec<Group>,
     around: Surroundings,
     notifier: Notifier,
@@ -225,13 +242,20 @@ impl Pipeline {
         routing.calendars = Calendars::new(move |mic, at| {
             open.phase(mic, jiff::Timestamp::from_millisecond(at.as_millis()).ok()?).is_open()
         });
+        let virtual_now = Arc::new(AtomicI64::new(now.as_millis()));
+        let live = Live::new(calendar.clone(), MICS.map(str::to_owned).to_vec());
+        let markets = Registry::new();
+        let clocks = VirtualMarkets { series: MarketSeries::of_used(live), now: virtual_now.clone() };
+        markets.add_collector(clocks).context("the clocks of the markets")?;
+        let mut around = Surroundings::new(engine_query(engine, db.clone()), db.clone());
+        around.calendar = Arc::new(calendar);
         Ok(Pipeline {
             targets: files.targets.iter().map(|(service, labels)| (*service, ingest(labels))).collect(),
-            own: Own::new(now).context("the monitor's own metrics")?,
+            markets,
+            now: virtual_now,
             clock: ingest(&files.monitor),
-            calendar,
             groups,
-            around: Surroundings::new(engine_query(engine, db.clone()), db.clone()),
+            around,
             notifier: Notifier::new(Arc::new(routing), NotifierOptions::default()),
             compacted: now,
             text: Vec::new(),
@@ -255,13 +279,11 @@ impl Pipeline {
             };
             ingest.scrape(now, fetched, Duration::ZERO)?;
         }
-        self.own.take_markets(&self.calendar, &MICS.map(str::to_owned), now);
-        let (_, page) = self.own.encode("text/plain");
-        let page = String::from_utf8(page).context("the monitor's own page")?;
-        let clocks: String =
-            page.lines().filter(|line| line.starts_with(CLOCKS)).flat_map(|line| [line, "\n"]).collect();
+        self.now.store(now.as_millis(), Ordering::Relaxed);
+        self.text.clear();
+        self.markets.encode(Page::Text004, &mut self.text);
         self.clock
-            .scrape(now, Ok((clocks.as_bytes(), Format::Text)), Duration::ZERO)
+            .scrape(now, Ok((self.text.as_slice(), Format::Text)), Duration::ZERO)
             .context("the clocks of the markets")?;
         for group in &mut self.groups {
             let evaluation = group.evaluate(now, &self.around);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 use tradewatch_catalog::Catalog;
+use tradewatch_server::markets::Live;
 use tradewatch_server::telemetry::Own;
 use tradewatch_tsdb::Timestamp;
 
@@ -164,7 +165,7 @@ fn text_names_place_reason_and_fix() {
 /// `UPDATE_EXPECT=1` writes the monitor's catalogue anew from its declarations.
 #[test]
 fn the_monitors_catalogue_is_what_it_declares() {
-    let declared = Own::new(Timestamp::from_millis(0)).unwrap().describe();
+    let declared = Own::new(Timestamp::from_millis(0), Live::default()).unwrap().describe();
     let mut catalog = Catalog::from_descriptors("tradewatch", "The monitor itself", &declared);
     for metric in &mut catalog.metrics {
         metric.service = "monitor".to_owned();

@@ -2,9 +2,11 @@
 //! thread on virtual time.
 #![allow(clippy::disallowed_methods)] // These tests wait for processes; every wait has a deadline.
 
+mod backtest;
 mod check;
 mod demo;
 mod differential;
+mod doctor;
 mod drill;
 mod platforms;
 mod quiet;
@@ -14,3 +16,4 @@ mod routing;
 mod serve;
 mod store;
 mod support;
+mod tune;
