@@ -26,6 +26,9 @@ pub struct DrillFile {
     /// A platform that is marked so refuses every drill.
     #[serde(default)]
     pub production: bool,
+    /// What an operator does after each drill until nothing fires any more; live only, where all drills share a world.
+    #[serde(default)]
+    pub between: Vec<Spanned<Fault>>,
     /// The drills, in the order in which they are told.
     pub drills: Vec<Drill>,
 }
@@ -186,6 +189,12 @@ impl DrillFile {
                 path.display(),
                 file.drills.len()
             );
+        }
+        for fault in &file.between {
+            if let Err(error) = fault.value.check() {
+                let at = fault.referenced;
+                bail!("{}:{}:{}: between: {error:#}", path.display(), at.line(), at.column());
+            }
         }
         let mut names = BTreeSet::new();
         for drill in &file.drills {

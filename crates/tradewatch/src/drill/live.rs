@@ -25,6 +25,8 @@ use tradewatch_tsdb::Labels;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long alerts of the drill before may take to end.
 const QUIET_MAX: Duration = Duration::from_secs(600);
+/// How often an operator looks whether there is something to be tidied up.
+const TIDY_EVERY: Duration = Duration::from_secs(2);
 /// How long one hook may take.
 const HOOK_MAX: Duration = Duration::from_secs(60);
 /// Notifications of the ledger that are looked at.
@@ -41,6 +43,8 @@ pub struct World {
     /// Of the demo.
     data_dir: PathBuf,
     hooks: Option<Hooks>,
+    /// What an operator does until nothing fires any more.
+    between: Vec<Fault>,
 }
 
 /// Commands that make a fault on somebody's staging and take it back, by the name that `hook` of a fault gives.
@@ -102,7 +106,19 @@ struct Look {
 impl World {
     /// The world that the monitor at `url` watches.
     pub fn new(url: &str, data_dir: &Path, hooks: Option<Hooks>) -> World {
-        World { monitor: base_url(url), client: client(), data_dir: data_dir.to_path_buf(), hooks }
+        World {
+            monitor: base_url(url),
+            client: client(),
+            data_dir: data_dir.to_path_buf(),
+            hooks,
+            between: Vec::new(),
+        }
+    }
+
+    /// With what an operator does between drills.
+    pub fn between(mut self, file: &DrillFile) -> World {
+        self.between = file.between.iter().map(|fault| fault.value.clone()).collect();
+        self
     }
 
     async fn get(&self, path: &str) -> Result<Json> {
@@ -229,7 +245,13 @@ impl World {
                     names.join(", ")
                 );
             }
-            sleep(LOOK_EVERY * 5).await;
+            for fault in &self.between {
+                // It may have nothing to do.
+                if let Err(error) = self.inject(fault, 0).await {
+                    tracing::debug!(%error, "between drills");
+                }
+            }
+            sleep(TIDY_EVERY).await;
         }
     }
 }
@@ -285,8 +307,13 @@ pub fn playable(
 pub async fn play(drill: &Drill, world: &World) -> Outcome {
     let mut outcome = Outcome::new(drill);
     let began = Instant::now();
-    let mut run =
-        Run { drill, world, tracks: drill.expect.iter().map(Track::new).collect(), known: HashMap::new() };
+    let mut run = Run {
+        drill,
+        world,
+        tracks: drill.expect.iter().map(Track::new).collect(),
+        known: HashMap::new(),
+        inherited: BTreeSet::new(),
+    };
     let result = run.play(&mut outcome).await;
     let mut errors: Vec<String> = result.err().map(|error| format!("{error:#}")).into_iter().collect();
     if !errors.is_empty() {
@@ -314,12 +341,18 @@ struct Run<'d> {
     world: &'d World,
     tracks: Vec<Track<'d>>,
     known: HashMap<String, Known>,
+    /// Alerts that were pending before the fault.
+    inherited: BTreeSet<String>,
 }
 
 impl Run<'_> {
     async fn play(&mut self, outcome: &mut Outcome) -> Result<()> {
         self.world.quiet().await?;
-        let seen = self.world.look().await?.delivered;
+        let before = self.world.look().await?;
+        let seen = before.delivered;
+        // What the drills before left behind may still come to fire: it is not of this one.
+        let pending = before.standing.iter().filter(|one| !one.firing);
+        self.inherited = pending.filter_map(|one| one.labels.get("alertname")).map(str::to_owned).collect();
         self.world.mark(self.drill, &format!("drill {}: {}", self.drill.name.value, self.drill.about)).await;
         let fault = Instant::now();
         let lasts = self.drill.lasts.as_secs();
@@ -421,7 +454,7 @@ impl Run<'_> {
         if expected || !told.firing {
             return;
         }
-        if self.drill.may.iter().any(|may| may.value == name) {
+        if self.drill.may.iter().any(|may| may.value == name) || self.inherited.contains(name) {
             outcome.collateral.insert(name.to_owned());
         } else {
             outcome.unexpected.push(format!("{name} was told after {at} s"));

@@ -143,6 +143,7 @@ async fn run_live(args: &DrillArgs) -> Result<ExitCode> {
     let world = World::new(args.url.as_deref().unwrap_or(MONITOR), &args.data_dir, hooks);
     let rules = world.rules().await?;
     let file = live::load(&platforms.join(&args.platform).join(DRILLS), &rules)?;
+    let world = world.between(&file);
     let (drills, left_out) = live::playable(chosen(&file, &args.only)?, &rules, args.hold_max, with_hooks);
     if drills.is_empty() {
         bail!("no drill is left to be played live:\n  {}", left_out.join("\n  "));
