@@ -103,6 +103,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
         run.stage("alert latency", |run| {
             crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
         });
+        run.stage("quiet year", quiet_year);
     }
     run.report()
 }
@@ -282,6 +283,13 @@ fn drills(run: &Run) -> Result<()> {
     let all = ["drill", "--platform", "trading-platform"];
     command(&run.root, run.executable(), &all, &[])?;
     command(&run.root, run.executable(), &[&all[..], &["--out-of-reach"]].concat(), &[])
+}
+
+/// A year of normal trading pages nobody, and 200 incidents placed in it are found.
+fn quiet_year(run: &Run) -> Result<()> {
+    let days = ["--from", "2026-01-01", "--to", "2026-12-31", "--incidents", "200"];
+    let quiet = ["quiet", "--platform", "trading-platform"];
+    command(&run.root, "target/release/tradewatch", &[&quiet[..], &days].concat(), &[])
 }
 
 /// The announced scene of faults, to its summary.
