@@ -95,9 +95,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("rules", rules);
     run.stage("check", check);
     run.stage("ui", ui);
-    run.stage("release build", |run| {
-        cargo(run, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
-    });
+    run.stage("executable", executable);
     run.stage("drills", drills);
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
@@ -118,6 +116,15 @@ impl Run {
     /// How long the long checks run.
     pub fn size(&self) -> Size {
         self.size
+    }
+
+    /// The executable that the long stages run: the one of the tests, which is optimised enough for them; at night the
+    /// one that is shipped, which takes as long to build as all of them.
+    pub fn executable(&self) -> &'static str {
+        match self.size {
+            Size::Small => "target/debug/tradewatch",
+            Size::Full => "target/release/tradewatch",
+        }
     }
 
     fn stage(&mut self, name: &'static str, body: impl FnOnce(&Run) -> Result<()>) {
@@ -236,6 +243,13 @@ fn rules(run: &Run) -> Result<()> {
     Ok(())
 }
 
+/// Builds [`Run::executable`].
+fn executable(run: &Run) -> Result<()> {
+    let build = ["build", "--locked", "--quiet", "--bin", "tradewatch"];
+    let release: &[&str] = if run.size == Size::Full { &["--release"] } else { &[] };
+    cargo(run, &[&build, release].concat())
+}
+
 /// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
 fn check(run: &Run) -> Result<()> {
     let ours = [
@@ -266,8 +280,8 @@ fn ui(run: &Run) -> Result<()> {
 /// Every alert of the platform fires by a real fault, is told and clears; with its threshold out of reach its drill fails.
 fn drills(run: &Run) -> Result<()> {
     let all = ["drill", "--platform", "trading-platform"];
-    command(&run.root, "target/release/tradewatch", &all, &[])?;
-    command(&run.root, "target/release/tradewatch", &[&all[..], &["--out-of-reach"]].concat(), &[])
+    command(&run.root, run.executable(), &all, &[])?;
+    command(&run.root, run.executable(), &[&all[..], &["--out-of-reach"]].concat(), &[])
 }
 
 /// The announced scene of faults, to its summary.
@@ -279,7 +293,7 @@ fn demo(run: &Run) -> Result<()> {
     let seconds = if run.size == Size::Small { "120s" } else { "600s" };
     command(
         &run.root,
-        "target/release/tradewatch",
+        run.executable(),
         &[
             "demo",
             "--for",

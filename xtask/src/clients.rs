@@ -48,7 +48,7 @@ pub fn run(run: &Run) -> Result<()> {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    let demo = Command::new(run.root.join("target/release/tradewatch"))
+    let demo = Command::new(run.root.join(run.executable()))
         .args(["demo", "--listen", &format!("127.0.0.1:{MONITOR}"), "--port-base", &PORT_BASE.to_string()])
         .args(["--data-dir", &folder.join("demo").to_string_lossy()])
         .current_dir(&run.root)

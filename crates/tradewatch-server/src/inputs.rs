@@ -18,7 +18,15 @@ use crate::telemetry::{RuleGroup, RuleName};
 /// A name counts as there when a series of it had a sample within this time.
 const RECENT: Duration = Duration::from_secs(5 * 60);
 /// Names that are absent while all is well.
-const OWN_NAMES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+const OWN_NAMES: [&str; 6] = [
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    // No symbol is halted, no market is open, no venue in use needs a table.
+    "tradewatch_market_halted",
+    "tradewatch_market_seconds_since_open",
+    "tradewatch_market_seconds_to_close",
+    "tradewatch_market_horizon_seconds",
+];
 
 /// What was found at the last look.
 #[derive(Debug, Default)]
@@ -120,6 +128,8 @@ mod tests {
             ("sum(rate(a[5m])) or vector(0)", ""),
             ("up or a", "a"),
             ("ALERTS{alertstate=\"firing\"} unless on() a", "a"),
+            ("up unless on(symbol) tradewatch_market_halted == 1", ""),
+            ("up and on() tradewatch_market_open == 1", "tradewatch_market_open"),
             ("{__name__=~\"orders_.+\"}", ""),
             ("{__name__=~\"nope_.+\"}", "__name__=~\"nope_.+\""),
             ("{job=\"x\"}", ""),

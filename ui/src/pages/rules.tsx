@@ -42,6 +42,7 @@ export function RulesPage() {
           <span class="sr">Filter rules</span>
           <input data-search type="search" placeholder="Filter  /" value={param("q") ?? ""} onInput={(event) => setParams({ q: event.currentTarget.value || null })} />
         </label>
+        <a class="button" href="/backtest">Backtest</a>
       </PageHead>
       {error && <ErrorBox message={error} />}
       {groups?.length === 0 && <p class="all-clear">No rule files are configured.</p>}

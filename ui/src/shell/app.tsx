@@ -23,6 +23,7 @@ const ExplorePage = lazy(() => import("../pages/explore").then((m) => m.ExploreP
 const TargetsPage = lazy(() => import("../pages/targets").then((m) => m.TargetsPage));
 const RulesPage = lazy(() => import("../pages/rules").then((m) => m.RulesPage));
 const StatusPage = lazy(() => import("../pages/status").then((m) => m.StatusPage));
+const BacktestPage = lazy(() => import("../pages/backtest").then((m) => m.BacktestPage));
 const CalendarPage = lazy(() => import("../pages/calendar").then((m) => m.CalendarPage));
 const RunbookPage = lazy(() => import("../pages/runbook").then((m) => m.RunbookPage));
 
@@ -92,6 +93,7 @@ function Page() {
     case "targets": return <TargetsPage />;
     case "rules": return <RulesPage />;
     case "status": return <StatusPage />;
+    case "backtest": return <BacktestPage />;
     case "calendar": return <CalendarPage />;
     case "runbooks": return parts[1] ? <RunbookPage name={parts[1]} key={parts[1]} /> : <NotFound />;
     default: return <NotFound />;

@@ -21,6 +21,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tradewatch_calendar::Calendar;
 use tradewatch_promql::{Engine, EngineOptions};
 use tradewatch_tsdb::{Db, Labels, Sample, Timestamp, Value};
 
@@ -31,7 +32,7 @@ pub use plan::Need;
 use crate::alert::{Fingerprint, Severity};
 use crate::error::Error;
 use crate::route::Config;
-use crate::rules::{RuleFile, Surroundings};
+use crate::rules::RuleFile;
 use episode::Episodes;
 use notices::Notices;
 use plan::Plan;
@@ -112,8 +113,8 @@ pub struct Options {
     pub resend_delay: Duration,
     /// Recording rules whose samples are handed to [`Follow::sampled`] and not stored.
     pub watched: BTreeSet<String>,
-    /// Gives the evaluator what else surrounds it.
-    pub surround: fn(&mut Surroundings),
+    /// Counts `for` of the rules that ask for session time.
+    pub calendar: Arc<Calendar>,
 }
 
 impl Options {
@@ -133,7 +134,7 @@ impl Options {
             external_labels: BTreeMap::new(),
             resend_delay: Duration::from_secs(60),
             watched: BTreeSet::new(),
-            surround: |_| (),
+            calendar: Arc::default(),
         }
     }
 }

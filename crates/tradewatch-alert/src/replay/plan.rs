@@ -92,8 +92,7 @@ impl Plan {
             .flat_map(|rule| &rule.needs)
             .filter(|need| written.iter().any(|name| may_match(&need.matchers, name)));
         let rules_reach = of_rules.map(reach).max().unwrap_or_default();
-        let hold =
-            rules.iter().map(|rule| rule.spec.hold() + rule.spec.keep_firing()).max().unwrap_or_default();
+        let hold = rules.iter().map(|rule| hold(&rule.spec)).max().unwrap_or_default();
         let chain = rules.iter().filter(|rule| !rule.spec.is_alerting()).count().min(4) as u32;
         let warm_up = hold.saturating_add(rules_reach.saturating_mul(chain)).min(WARM_UP_MAX);
         Plan { units: units(rules), written, unread, rules_reach, warm_up }
@@ -108,8 +107,17 @@ impl Plan {
 
 /// Stands for a reach that is not known.
 const UNBOUNDED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest time between two sessions over which `for` may be pending.
+const CLOSED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// The longest time that a replay begins early.
 const WARM_UP_MAX: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// For how long a state of a rule may have to be known.
+fn hold(rule: &RuleSpec) -> Duration {
+    let hold = rule.hold() + rule.keep_firing();
+    let in_sessions = rule.trading_calendar().is_some() && !hold.is_zero();
+    if in_sessions { hold + CLOSED_MAX } else { hold }
+}
 
 /// Whether the selector can take a series of this name.
 pub(super) fn may_match(matchers: &[Matcher], name: &str) -> bool {

@@ -149,7 +149,7 @@ impl Stage {
         let mut around = Surroundings::new(Arc::new(query), sink.clone());
         around.external_labels.clone_from(&options.external_labels);
         around.resend_delay = options.resend_delay;
-        (options.surround)(&mut around);
+        around.calendar = options.calendar.clone();
         around
     }
 

@@ -457,3 +457,44 @@ fn the_clock_read_forwards_and_backwards_agrees() {
         }
     }
 }
+
+/// What the clock counts is what the phases say, minute by minute: weeks with a change of the clocks, holidays, half
+/// days, breaks, halts and the end of a table.
+#[test]
+fn the_clock_goes_exactly_while_the_phase_is_open_or_unknown() {
+    let overlay = "XNYS halt * 2026-11-25T10:31-05:00 2026-11-25T11:02-05:00 level 1\n\
+        XNYS closed 2026-11-23 mourning\nXTKS hours 2026-11-24 09:00-11:30 storm\n\
+        CRYPTO halt * 2026-11-21T00:00Z 2026-11-21T04:00Z maintenance";
+    let calendar = Calendar::new().with_overlay(Overlay::parse(overlay).expect("well-formed"));
+    let minute = SignedDuration::from_mins(1);
+    let mut checked = 0;
+    for (mic, from) in [
+        ("XNYS", "2026-11-18T00:00Z"),
+        ("XNYS", "2026-03-04T00:00Z"),
+        ("XTKS", "2026-11-18T00:00Z"),
+        ("XHKG", "2026-12-21T00:00Z"),
+        ("XLON", "2026-10-21T00:00Z"),
+        ("CMES", "2026-10-28T00:00Z"),
+        ("XBOM", "2026-12-26T00:00Z"),
+        (FOREX, "2026-03-04T00:00Z"),
+        (CRYPTO, "2026-11-18T00:00Z"),
+        ("XXXX", "2026-11-18T00:00Z"),
+    ] {
+        let from: jiff::Timestamp = from.parse().expect("a time");
+        let clock = calendar.clock(mic, None);
+        let mut counted = vec![0i64];
+        for n in 0..14 * 24 * 60 {
+            let phase = calendar.phase(mic, from + minute * n);
+            counted
+                .push(counted[counted.len() - 1] + i64::from(matches!(phase, Phase::Open | Phase::Unknown)));
+        }
+        for (a, b) in (0..200).map(|n| (n * 97 % 20_000, n * 97 % 20_000 + n * 13 % 7_000)) {
+            let b = b.min(counted.len() - 1);
+            let (begin, end) = (from + minute * a as i32, from + minute * b as i32);
+            let expected = SignedDuration::from_mins(counted[b] - counted[a]);
+            assert_eq!(clock.counted(begin, end), expected, "{mic} from {begin} to {end}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 2_000);
+}

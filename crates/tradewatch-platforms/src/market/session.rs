@@ -5,7 +5,7 @@ use crate::runtime::{Clock, Nanos};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use tradewatch_calendar::{Calendar, Halt, Overlay};
+use tradewatch_calendar::{Calendar, Change, Halt, Overlay};
 
 /// The venue of the equities.
 pub const MIC: &str = "XNYS";
@@ -120,10 +120,11 @@ impl MarketClock {
 
     /// The halt that holds at `at`, of the whole venue or of this clock's symbol.
     fn halt(&self, at: Nanos) -> Option<&Halt> {
-        let symbol = self.symbol.as_deref();
-        self.calendar
-            .halts(MIC, stamp(at))
-            .find(|halt| halt.symbol.is_none() || halt.symbol.as_deref() == symbol)
+        self.calendar.halts(MIC, stamp(at)).find(|halt| self.concerns(halt))
+    }
+
+    fn concerns(&self, halt: &Halt) -> bool {
+        halt.symbol.is_none() || halt.symbol == self.symbol
     }
 
     /// The session that holds `at`.
@@ -131,16 +132,15 @@ impl MarketClock {
         self.calendar.session_at(MIC, stamp(at)).map(|session| Session::of(&session))
     }
 
-    /// The next opening after `at`, or the end of a halt; a year later where the calendar's horizon ends before it.
+    /// The next opening after `at`, or the next end of a halt; a year later where the calendar's horizon ends before it.
     pub fn next_open(&self, at: Nanos) -> Nanos {
-        // A halt that ends within the session is followed by trading in the same session.
-        let resumed = self.halt(at).and_then(|halt| halt.to).map(nanos);
-        if let Some(resumed) =
-            resumed.filter(|resumed| self.session_at(at).is_some() && self.is_open(*resumed))
-        {
-            return resumed;
-        }
-        self.calendar.next_open(MIC, stamp(at)).map_or(at.saturating_add(YEAR), nanos)
+        let opening = self.calendar.next_open(MIC, stamp(at)).map_or(at.saturating_add(YEAR), nanos);
+        let halts = self.calendar.overlay().entries().iter().filter_map(|entry| match &entry.change {
+            Change::Halt(halt) if entry.mic == MIC && self.concerns(halt) => halt.to.map(nanos),
+            _ => None,
+        });
+        let resumed = halts.filter(|end| *end > at && self.is_open(*end)).min();
+        resumed.map_or(opening, |resumed| resumed.min(opening))
     }
 
     /// The next close after `at`; a year later where the calendar's horizon ends before it.
@@ -210,6 +210,8 @@ mod tests {
         let (halted, resumed) = (at("2026-11-20T15:10:00Z"), at("2026-11-20T15:15:00Z"));
         assert!(!clock.is_open(halted) && clock.is_open(resumed));
         assert_eq!(clock.next_open(halted), resumed);
+        assert_eq!(clock.next_open(at("2026-11-20T14:59:00Z")), resumed, "asked before the halt");
+        assert_eq!(clock.next_open(resumed), at("2026-11-23T14:30:00Z"));
         let news = at("2026-11-20T16:01:00Z");
         assert!(clock.is_open(news) && clock.of("AAPL").is_open(news) && !clock.of("TSLA").is_open(news));
         let wrong = serde_json::from_str::<MarketClockConfig>(r#"{"kind":"overlaid","overlay":"XNYS shut"}"#);

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tradewatch_alert::replay::{Options, Report, replay};
 use tradewatch_alert::route::Config;
 use tradewatch_alert::rules::RuleFile;
+use tradewatch_calendar::Calendar;
 use tradewatch_server::annotations::Annotation;
 use tradewatch_tsdb::Timestamp;
 
@@ -88,11 +89,11 @@ fn outcome(args: &BacktestArgs, runtime: Handle) -> Result<Outcome> {
     let begin = Instant::now();
     let loaded = rules::load(&args.rules)?;
     let against = if args.against.is_empty() { None } else { Some(rules::load(&args.against)?) };
-    let routes = args.routes.as_deref().map(read_routes).transpose()?;
+    let routes = args.routes.as_deref().map(|path| read_routes(path, &args.history)).transpose()?;
     let now = tradewatch_server::clock::now();
     let mut opened = history::open(&args.history, runtime.clone(), now)?;
     let incidents = read_incidents(args, &opened, &runtime)?;
-    let mut options = options(&args.history, &opened);
+    let mut options = options(&args.history, &opened)?;
     options.routes = routes;
     options.warm_up = args.warm_up;
     let files =
@@ -135,13 +136,29 @@ fn outcome(args: &BacktestArgs, runtime: Handle) -> Result<Outcome> {
 }
 
 /// The options of a replay of the history that was opened.
-pub fn options(args: &HistoryArgs, opened: &Opened) -> Options {
-    Options {
+///
+/// # Errors
+/// An overlay that cannot be read.
+pub fn options(args: &HistoryArgs, opened: &Opened) -> Result<Options> {
+    Ok(Options {
+        calendar: Arc::new(calendar(args)?),
         interval: args.interval,
         step_min: args.step.unwrap_or_default(),
         history_begins: opened.begins,
         ..Options::new(opened.from, opened.to)
-    }
+    })
+}
+
+/// The calendars with the overlay that was named.
+///
+/// # Errors
+/// An overlay that cannot be read.
+pub fn calendar(args: &HistoryArgs) -> Result<Calendar> {
+    let calendar = tradewatch_server::Options::default().calendar;
+    let Some(path) = &args.calendar_overlay else { return Ok(calendar) };
+    let overlay =
+        tradewatch_server::markets::read_overlay(path).map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(calendar.with_overlay(overlay))
 }
 
 /// Replays with a progress bar.
@@ -155,10 +172,10 @@ pub fn replayed(name: &str, files: &[RuleFile], opened: &mut Opened, options: &O
     Ok(report?)
 }
 
-fn read_routes(path: &Path) -> Result<Arc<Config>> {
+fn read_routes(path: &Path, args: &HistoryArgs) -> Result<Arc<Config>> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("read {shown}"))?;
-    let calendar = tradewatch_server::Options::default().calendar;
+    let calendar = calendar(args)?;
     let (config, _) = tradewatch_server::notify::parse_routes(&shown, &text, &calendar)
         .map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(Arc::new(with_receivers(config)))

@@ -1,7 +1,8 @@
 //! What the alerts were worth, held against the incidents.
 //!
 //! - An alert *found* an incident if it began to fire while the incident lasted, or within the grace after it, and the
-//!   incident names it, or names none. What fired before the incident began did not find it.
+//!   incident names it, or names none. What fired before the incident began did not find it. Each firing finds one
+//!   incident: one that names it before others, and of those the one that began last.
 //! - *Precision* of an alert: of the times that it fired, the share that found an incident.
 //! - *Recall* of an alert: of the incidents that name it, the share that it found. Overall: of all incidents, the share
 //!   that at least one alert found.
@@ -83,16 +84,16 @@ impl Scores {
             score.fired += 1;
             score.told += usize::from(episode.told_at.is_some());
             score.firing += episode.ended_at.unwrap_or(end).min(end).since(fired.max(from));
-            let mut right = false;
-            for at in by_time.at(fired) {
-                if !incidents[at].found_by(episode, grace) {
-                    continue;
-                }
-                right = true;
+            let may_be = by_time.at(fired).filter(|at| incidents[*at].found_by(episode, grace));
+            // One firing finds one incident: one that names it before others, and of those the latest.
+            let best =
+                may_be.max_by_key(|at| (incidents[*at].alerts.contains(name), incidents[*at].from, *at));
+            if let Some(at) = best {
                 let after = detected(episode, fired).since(incidents[at].from);
                 let first = found.entry((name.clone(), at)).or_insert(after);
                 *first = after.min(*first);
             }
+            let right = best.is_some();
             score.right += usize::from(right);
             score.false_pages += usize::from(!right && episode.told_at.is_some());
         }

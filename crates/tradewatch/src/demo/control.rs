@@ -2,14 +2,14 @@
 //!
 //! A Unix socket in the data directory, so that only its owner reaches it.
 
-use super::supervisor::Supervisor;
+use super::scene::Stage;
+use crate::drill::Fault;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Mutex;
 
 /// The longest request line that is read.
 const REQUEST_BYTES_MAX: usize = 4096;
@@ -40,6 +40,18 @@ pub enum Request {
         /// Which.
         name: String,
     },
+    /// Make a fault happen.
+    Inject {
+        /// Which.
+        fault: Box<Fault>,
+        /// How long it lasts at most.
+        seconds: u64,
+    },
+    /// End a fault.
+    TakeBack {
+        /// Which.
+        fault: Box<Fault>,
+    },
     /// Where the gateway listens, for commands that speak to it.
     Address {
         /// Which.
@@ -69,7 +81,7 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If the socket cannot be made.
-pub async fn serve(data_dir: &Path, supervisor: Arc<Mutex<Supervisor>>) -> Result<()> {
+pub async fn serve(data_dir: &Path, stage: Arc<Stage>) -> Result<()> {
     let path = socket_path(data_dir);
     // The data directory is locked by us, so a socket found here belongs to a demo that is dead.
     let _ = std::fs::remove_file(&path);
@@ -78,64 +90,75 @@ pub async fn serve(data_dir: &Path, supervisor: Arc<Mutex<Supervisor>>) -> Resul
     loop {
         let (stream, _) = listener.accept().await?;
         while connections.try_join_next().is_some() {}
-        let supervisor = supervisor.clone();
+        let stage = stage.clone();
         connections.spawn(async move {
-            if let Err(error) = answer(stream, &supervisor).await {
+            if let Err(error) = answer(stream, &stage).await {
                 tracing::debug!(%error, "control connection");
             }
         });
     }
 }
 
-async fn answer(stream: UnixStream, supervisor: &Mutex<Supervisor>) -> Result<()> {
+async fn answer(stream: UnixStream, stage: &Stage) -> Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let limited = tokio::io::AsyncReadExt::take(read, REQUEST_BYTES_MAX as u64);
     BufReader::new(limited).read_line(&mut line).await?;
-    let reply =
-        match serde_json::from_str::<Request>(&line) {
-            Ok(request) => perform(request, &mut *supervisor.lock().await).await.unwrap_or_else(|error| {
-                Reply { error: Some(format!("{error:#}")), message: String::new(), services: Vec::new() }
-            }),
-            Err(error) => Reply {
-                error: Some(format!("not a request: {error}")),
-                message: String::new(),
-                services: Vec::new(),
-            },
-        };
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => perform(request, stage).await.unwrap_or_else(|error| Reply {
+            error: Some(format!("{error:#}")),
+            message: String::new(),
+            services: Vec::new(),
+        }),
+        Err(error) => Reply {
+            error: Some(format!("not a request: {error}")),
+            message: String::new(),
+            services: Vec::new(),
+        },
+    };
     write.write_all(format!("{}\n", serde_json::to_string(&reply)?).as_bytes()).await?;
     Ok(())
 }
 
-async fn perform(request: Request, supervisor: &mut Supervisor) -> Result<Reply> {
+async fn perform(request: Request, stage: &Stage) -> Result<Reply> {
     let say = |message: String| Reply { error: None, message, services: Vec::new() };
+    let supervisor = || stage.supervisor.lock();
     Ok(match request {
         Request::List => Reply {
             error: None,
             message: String::new(),
-            services: supervisor.list().iter().map(serde_json::to_value).collect::<Result<_, _>>()?,
+            services: supervisor().await.list().iter().map(serde_json::to_value).collect::<Result<_, _>>()?,
         },
         Request::Start { name } => {
-            let took = supervisor.start(&name).await?;
+            let took = supervisor().await.start(&name).await?;
             say(format!("{name} started, listening after {:.1} s", took.as_secs_f64()))
         }
         Request::Stop { name } => {
-            supervisor.stop(&name).await?;
+            supervisor().await.stop(&name).await?;
             say(format!("{name} stopped"))
         }
         Request::Kill { name } => {
-            supervisor.kill(&name).await?;
+            supervisor().await.kill(&name).await?;
             say(format!("{name} killed"))
         }
         Request::Hang { name } => {
-            supervisor.hang(&name)?;
+            supervisor().await.hang(&name)?;
             say(format!(
                 "{name} hangs: it keeps its port and answers nothing; `tradewatch service start {name}` wakes it"
             ))
         }
         Request::Address { name } => {
+            let supervisor = supervisor().await;
             let spec = supervisor.spec(&name).ok_or_else(|| anyhow!("no service is called {name:?}"))?;
             say(spec.addr.to_string())
+        }
+        Request::Inject { fault, seconds } => {
+            stage.inject(&fault, seconds).await?;
+            say("the fault is there".into())
+        }
+        Request::TakeBack { fault } => {
+            stage.take_back(&fault).await?;
+            say("the fault is gone".into())
         }
     })
 }

@@ -1,6 +1,7 @@
 //! The demo: a platform, its world and its monitor, on recorded market data.
 
 pub mod control;
+mod inject;
 mod lock;
 mod scene;
 mod summary;
@@ -56,12 +57,22 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         folders.logs.clone(),
         specs(&config, &folders)?,
     )));
+    let stage = Arc::new(scene::Stage {
+        supervisor: supervisor.clone(),
+        database: args.database_url.is_none().then(|| folders.database.clone()),
+        model: folders.model.clone(),
+        next_model: folders.next_model.clone(),
+        account: account(),
+        taken: Mutex::default(),
+        monitor: server.addr(),
+        say,
+    });
 
     let outcome = tokio::select! {
         biased;
         () = interrupt => Ok(ExitCode::SUCCESS),
-        outcome = watch(&args, &folders, &server, &supervisor) => outcome,
-        outcome = control::serve(&folders.data, supervisor.clone()) => outcome.map(|()| ExitCode::FAILURE),
+        outcome = watch(&args, &folders, &server, &stage) => outcome,
+        outcome = control::serve(&folders.data, stage.clone()) => outcome.map(|()| ExitCode::FAILURE),
     };
     say("stopping");
     supervisor.lock().await.stop_all().await;
@@ -75,14 +86,14 @@ async fn watch(
     args: &DemoArgs,
     folders: &Folders,
     server: &Server,
-    supervisor: &Arc<Mutex<Supervisor>>,
+    stage: &scene::Stage,
 ) -> Result<ExitCode> {
     crate::outln!(
         "tradewatch {}   {PLATFORM} on recorded market data (BTC, ETH) and 5 synthetic equities\n",
         env!("CARGO_PKG_VERSION")
     );
     let begin = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
-    start_all(supervisor).await?;
+    start_all(&stage.supervisor).await?;
     let ready = targets_up(server).await?;
     let catalog = read_catalog(&folders.platform.join("catalog.toml"))?;
     let moved = summary::metrics(&span(server, begin), &catalog)?.0;
@@ -101,15 +112,6 @@ async fn watch(
         args.scene.unwrap_or(if args.run_for.is_some() { Scene::Full } else { Scene::None }) == Scene::Full;
     let end = args.run_for.map(|length| Instant::now() + length);
     if full {
-        let stage = scene::Stage {
-            supervisor: supervisor.clone(),
-            database: args.database_url.is_none().then(|| folders.database.clone()),
-            model: folders.model.clone(),
-            next_model: folders.next_model.clone(),
-            account: account(),
-            monitor: server.addr(),
-            say,
-        };
         scene::play(stage, end.unwrap_or_else(|| Instant::now() + scene::SCENE * 2)).await?;
     }
     match end {

@@ -3,6 +3,7 @@
 //! A fault is a killed process, a closed socket, a locked file, a damaged model or a request that any operator could
 //! send. None touches a metric, a rule or the store.
 
+use super::inject::Taken;
 use super::supervisor::Supervisor;
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
@@ -29,6 +30,8 @@ pub struct Stage {
     pub next_model: PathBuf,
     /// Key and secret of the account at the paper broker.
     pub account: (String, String),
+    /// What faults of drills took away.
+    pub taken: Mutex<Taken>,
     /// Where the monitor answers; the scene marks there what it does.
     pub monitor: std::net::SocketAddr,
     /// Prints one line.
@@ -144,7 +147,7 @@ const INCIDENTS: [(u64, u64); 10] =
 ///
 /// # Errors
 /// If an act cannot be performed; the scene then stops, since what follows would prove nothing.
-pub async fn play(stage: Stage, end: Instant) -> Result<()> {
+pub async fn play(stage: &Stage, end: Instant) -> Result<()> {
     let begin = Instant::now();
     if begin + SCENE > end {
         (stage.say)("the scene is longer than this run; its end is left out");
@@ -211,21 +214,23 @@ impl Stage {
                 }
             },
             Act::Model(model) => self.offer(model).await,
-            Act::PastTheGateway(side) => {
-                let url = self.url("paper-broker", "/v2/orders").await?;
-                let (key, secret) = &self.account;
-                let client =
-                    client().with_header("APCA-API-KEY-ID", key).with_header("APCA-API-SECRET-KEY", secret);
-                let order = json!({ "symbol": "AAPL", "qty": "1", "side": side, "type": "market", "time_in_force": "day" });
-                // The broker refuses some orders by chance.
-                for _ in 0..5 {
-                    if client.post(&url, &order).await?.is_success() {
-                        break;
-                    }
-                }
-                Ok(())
+            Act::PastTheGateway(side) => self.order_past_the_gateway(side).await,
+        }
+    }
+
+    /// Sends an order straight to the broker; it refuses some by chance, so it is asked a few times.
+    pub(super) async fn order_past_the_gateway(&self, side: &str) -> Result<()> {
+        let url = self.url("paper-broker", "/v2/orders").await?;
+        let (key, secret) = &self.account;
+        let client = client().with_header("APCA-API-KEY-ID", key).with_header("APCA-API-SECRET-KEY", secret);
+        let order =
+            json!({ "symbol": "AAPL", "qty": "1", "side": side, "type": "market", "time_in_force": "day" });
+        for _ in 0..5 {
+            if client.post(&url, &order).await?.is_success() {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Marks an incident, as a person would: it is seen on the charts, and a backtest is held against it.
@@ -243,7 +248,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn url(&self, name: &str, path: &str) -> Result<String> {
+    pub(super) async fn url(&self, name: &str, path: &str) -> Result<String> {
         let supervisor = self.supervisor.lock().await;
         let spec = supervisor.spec(name).with_context(|| format!("no service is called {name:?}"))?;
         Ok(format!("http://{}{path}", spec.addr))
@@ -265,6 +270,11 @@ impl Stage {
                 .with_context(|| format!("remove {}", self.model.display()))?,
             Model::Next => replace(&self.model, &next)?,
         }
+        self.reload_model().await
+    }
+
+    /// Asks for the model to be read again, whatever comes of it.
+    pub(super) async fn reload_model(&self) -> Result<()> {
         let url = self.url("signal-service", "/api/v1/model/reload").await?;
         client().post(&url, &json!({})).await?;
         Ok(())
@@ -272,12 +282,12 @@ impl Stage {
 }
 
 /// Writes beside `path` and renames, so that nobody reads half a file.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_extension("new");
     std::fs::write(&beside, bytes).with_context(|| format!("write {}", beside.display()))?;
     std::fs::rename(&beside, path).with_context(|| format!("replace {}", path.display()))
 }
 
-fn client() -> Client {
+pub(super) fn client() -> Client {
     Client::new(Net::Tcp, Duration::from_secs(5))
 }

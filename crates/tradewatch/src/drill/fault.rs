@@ -1,7 +1,7 @@
 //! Faults of the simulated world: each acts on a process, a socket, the database, the broker, the feed or the model.
 
 use super::file::{Fault, ModelFault, service};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 use tradewatch_platforms::runtime::http::Client;
@@ -33,11 +33,7 @@ impl<'f> Faults<'f> {
     /// If the world cannot be disturbed so.
     pub fn inject(&mut self, platform: &mut sim::Platform, since: u64, left: u64) -> Result<()> {
         for fault in &self.faults {
-            let due = match (since.checked_sub(fault.after.as_secs()), fault.every) {
-                (Some(0), _) => true,
-                (Some(since), Some(every)) => since % every.as_secs() == 0,
-                _ => false,
-            };
+            let due = fault.is_due(since);
             let locks = fault.lock_database.is_some();
             let again = locks && self.lock_tries > 0;
             if !(due || again) {
@@ -79,6 +75,9 @@ impl<'f> Faults<'f> {
 
 /// Makes a fault happen, `since` seconds after the first of its drill; `lasts` is how many seconds are left of it.
 fn inject(fault: &Fault, platform: &mut sim::Platform, since: u64, lasts: u64) -> Result<()> {
+    if let Some(name) = &fault.hook {
+        bail!("the hook {name:?} is a command of yours: run it with --live --hooks FILE");
+    }
     if let Some(name) = &fault.kill {
         platform.kill(service(name)?);
     }
@@ -112,10 +111,7 @@ fn inject(fault: &Fault, platform: &mut sim::Platform, since: u64, lasts: u64) -
         platform.post(ServiceName::SignalService, "/api/v1/model/reload", json!({}));
     }
     if let Some(post) = &fault.post {
-        // So that each of many requests is another one.
-        let body =
-            serde_json::from_str(&or_empty(&post.body).to_string().replace("{n}", &since.to_string()))?;
-        platform.post(service(&post.to)?, &post.path, body);
+        platform.post(service(&post.to)?, &post.path, post.body_at(since)?);
     }
     if let Some(side) = &fault.order_past_the_gateway {
         order_past_the_gateway(platform, side);

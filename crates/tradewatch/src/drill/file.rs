@@ -4,7 +4,7 @@
 //! follow besides. Whatever else fires fails the drill. A drill that expects nothing shows that a fault pages nobody.
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_saphyr::{Location, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ pub struct Drill {
 }
 
 /// One thing that goes wrong. Exactly one of the kinds is given.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fault {
     /// A service ends without a word; it is started again.
@@ -84,16 +84,18 @@ pub struct Fault {
     pub post: Option<Post>,
     /// An order at the broker that the gateway knows nothing of.
     pub order_past_the_gateway: Option<String>,
+    /// A command of the user's own, by its name in the file of hooks; live only.
+    pub hook: Option<String>,
     /// So long after the first.
-    #[serde(deserialize_with = "time")]
+    #[serde(deserialize_with = "time", skip_serializing)]
     pub after: Duration,
     /// Again and again, until the faults are taken away.
-    #[serde(deserialize_with = "some_time")]
+    #[serde(deserialize_with = "some_time", skip_serializing)]
     pub every: Option<Duration>,
 }
 
 /// What happens to the model file.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelFault {
     /// It is gone.
@@ -103,7 +105,7 @@ pub enum ModelFault {
 }
 
 /// A request.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Post {
     /// To which service.
@@ -119,7 +121,7 @@ pub struct Post {
 }
 
 /// The request that takes another one back; it goes to the same service.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Undo {
     /// To which path.
@@ -222,6 +224,20 @@ impl DrillFile {
         Ok(file)
     }
 
+    /// Refuses a platform that is marked as production.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn refuse_production(&self, path: &Path) -> Result<()> {
+        if self.production {
+            bail!(
+                "{} is marked `production: true`: drills do real harm and are refused; drill a platform of your own",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// The alerts that a drill proves.
     pub fn drilled(&self) -> BTreeSet<&str> {
         self.drills
@@ -247,7 +263,28 @@ impl Drill {
     }
 }
 
+impl Post {
+    /// The body of the request that is sent `since` seconds after the first: `{n}` in it is that number, so that each
+    /// of many requests is another one.
+    ///
+    /// # Errors
+    /// Never for what can be read: the number stands within a text.
+    pub fn body_at(&self, since: u64) -> Result<Json> {
+        let body = if self.body.is_null() { Json::Object(serde_json::Map::new()) } else { self.body.clone() };
+        Ok(serde_json::from_str(&body.to_string().replace("{n}", &since.to_string()))?)
+    }
+}
+
 impl Fault {
+    /// Whether it is to happen `since` seconds after the first.
+    pub fn is_due(&self, since: u64) -> bool {
+        match (since.checked_sub(self.after.as_secs()), self.every) {
+            (Some(0), _) => true,
+            (Some(since), Some(every)) => since % every.as_secs().max(1) == 0,
+            _ => false,
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let kinds = [
             self.kill.is_some(),
@@ -259,10 +296,11 @@ impl Fault {
             self.model.is_some(),
             self.post.is_some(),
             self.order_past_the_gateway.is_some(),
+            self.hook.is_some(),
         ];
         if kinds.iter().filter(|given| **given).count() != 1 {
             bail!(
-                "a fault is exactly one of kill, restart, hang, lock_database, feed, broker, model, post, order_past_the_gateway"
+                "a fault is exactly one of kill, restart, hang, lock_database, feed, broker, model, post, order_past_the_gateway, hook"
             );
         }
         let services = [

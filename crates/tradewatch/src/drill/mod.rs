@@ -2,25 +2,30 @@
 //!
 //! Simulated, the whole pipeline runs on virtual time from one seed: the services' own code, the shipped scrape
 //! configuration, rules and routing. A fault acts on the world (process, socket, database, broker, feed, model),
-//! never on a metric, a rule or the store.
+//! never on a metric, a rule or the store. With `--live` ([`live`]) the same drills disturb what really runs.
 
 mod fault;
 mod file;
+mod live;
 mod pipeline;
 mod report;
 mod run;
 
-pub use file::{DRILLS, Drill, DrillFile};
+pub use file::{DRILLS, Drill, DrillFile, Fault, ModelFault, Post};
 pub use pipeline::{Files, Pipeline};
 pub use run::{Outcome, Scene, play};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use live::{Hooks, World};
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The monitor that is asked unless another one is named.
+const MONITOR: &str = "http://127.0.0.1:9090";
 
 /// Options of `drill`.
 #[derive(Args)]
@@ -46,9 +51,21 @@ pub struct DrillArgs {
     /// A folder of platforms instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub platforms: Option<PathBuf>,
-    /// Where the built-in platforms are written to
+    /// Where the built-in platforms are written to; live, the data directory of the demo
     #[arg(long, default_value = crate::DATA_DIR)]
     pub data_dir: PathBuf,
+    /// Real faults on a running demo, or with --hooks on a staging of yours, instead of the simulation
+    #[arg(long, conflicts_with_all = ["out_of_reach", "jobs"])]
+    pub live: bool,
+    /// The monitor: live, the one that is asked (http://127.0.0.1:9090); it is told what the drills showed
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Commands that make the faults of your staging and take them back (docs/drills.md)
+    #[arg(long, value_name = "FILE", requires = "live")]
+    pub hooks: Option<PathBuf>,
+    /// Live, alerts whose condition has to hold for longer are left out
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::duration)]
+    pub hold_max: Duration,
 }
 
 /// Runs the drills of a platform and prints the table; fails unless every alert is proven.
@@ -58,6 +75,9 @@ pub struct DrillArgs {
 pub fn run(args: &DrillArgs) -> Result<ExitCode> {
     for form in &args.report {
         report::check(form)?;
+    }
+    if args.live {
+        return tokio::runtime::Handle::current().block_on(run_live(args));
     }
     let (mut files, file) = load(args.platforms.as_deref(), &args.platform, &args.data_dir)?;
     if args.out_of_reach {
@@ -80,7 +100,7 @@ pub fn run(args: &DrillArgs) -> Result<ExitCode> {
     let spent = began.elapsed().as_secs_f64();
     let unproven = if args.only.is_empty() { file.unproven(&files.alerts()) } else { Vec::new() };
     let report =
-        Report { platform: &args.platform, seed: args.seed, outcomes: &outcomes, unproven: &unproven };
+        Report { platform: &args.platform, seed: Some(args.seed), outcomes: &outcomes, unproven: &unproven };
     crate::out!("{}", report.table());
     for form in &args.report {
         report.write(form)?;
@@ -92,6 +112,10 @@ pub fn run(args: &DrillArgs) -> Result<ExitCode> {
         unproven.is_empty() && outcomes.iter().all(Outcome::is_proven)
     };
     crate::outln!("{simulated} s of trading simulated in {spent:.0} s");
+    if let Some(url) = args.url.as_ref().filter(|_| !args.out_of_reach) {
+        let world = World::new(url, &args.data_dir, None);
+        tokio::runtime::Handle::current().block_on(world.hand_in(&report.proofs("simulated")))?;
+    }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -107,13 +131,43 @@ pub fn load(platforms: Option<&Path>, platform: &str, data_dir: &Path) -> Result
         bail!("{} is missing: write one drill for each alert (docs/drills.md)", path.display());
     }
     let file = DrillFile::load(&path, Some(&files.alerts()))?;
-    if file.production {
-        bail!(
-            "{} is marked `production: true`: drills do real harm and are refused; drill a platform of your own",
-            path.display()
-        );
-    }
+    file.refuse_production(&path)?;
     Ok((files, file))
+}
+
+/// The same on what really runs.
+async fn run_live(args: &DrillArgs) -> Result<ExitCode> {
+    let platforms = crate::files::platforms(args.platforms.as_deref(), &args.platform, &args.data_dir)?;
+    let hooks = args.hooks.as_deref().map(Hooks::load).transpose()?;
+    let with_hooks = hooks.is_some();
+    let world = World::new(args.url.as_deref().unwrap_or(MONITOR), &args.data_dir, hooks);
+    let rules = world.rules().await?;
+    let file = live::load(&platforms.join(&args.platform).join(DRILLS), &rules)?;
+    let (drills, left_out) = live::playable(chosen(&file, &args.only)?, &rules, args.hold_max, with_hooks);
+    if drills.is_empty() {
+        bail!("no drill is left to be played live:\n  {}", left_out.join("\n  "));
+    }
+    let began = Instant::now();
+    let mut outcomes = Vec::new();
+    for drill in &drills {
+        eprintln!("[{:>3}/{}] {}: {}", outcomes.len() + 1, drills.len(), drill.name.value, drill.about);
+        let outcome = live::play(drill, &world).await;
+        let verdict = if outcome.is_proven() { "proven" } else { "FAILED" };
+        eprintln!("          {verdict} after {} s", outcome.seconds);
+        outcomes.push(outcome);
+    }
+    let report = Report { platform: &args.platform, seed: None, outcomes: &outcomes, unproven: &[] };
+    crate::out!("{}", report.table());
+    if !left_out.is_empty() {
+        crate::outln!("left to the simulation:\n  {}", left_out.join("\n  "));
+    }
+    crate::outln!("{:.0} s on the wall clock", began.elapsed().as_secs_f64());
+    for form in &args.report {
+        report.write(form)?;
+    }
+    world.hand_in(&report.proofs("live")).await?;
+    let proven = outcomes.iter().all(Outcome::is_proven);
+    Ok(if proven { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The drills that are asked for: by their own name or by an alert that they prove.

@@ -13,7 +13,7 @@ use tradewatch_alert::notify::{Silence, SilenceMatcher};
 use tradewatch_alert::route::{Calendars, Config as Routing};
 use tradewatch_alert::rules::{Group, RuleFile, Surroundings, engine_query};
 use tradewatch_calendar::Calendar;
-use tradewatch_metrics::{Collected, Collector, Descriptor, Format as Exposition, Registry};
+use tradewatch_metrics::{Collected, Collector, Descriptor, Format as Page, Registry};
 use tradewatch_platforms::trading_platform::{ServiceName, sim};
 use tradewatch_promql::ast::{BinaryOp, Expr, ExprKind};
 use tradewatch_promql::{Engine, EngineOptions};
@@ -185,14 +185,14 @@ pub struct Standing {
     pub held_back_by: Option<String>,
 }
 
-/// The series of the markets on virtual time.
-struct Clocks {
+/// The series of the market at the virtual time.
+struct VirtualMarkets {
     series: MarketSeries,
-    /// In milliseconds.
+    /// In milliseconds since the epoch.
     now: Arc<AtomicI64>,
 }
 
-impl Collector for Clocks {
+impl Collector for VirtualMarkets {
     fn families(&self) -> Vec<Descriptor> {
         self.series.families()
     }
@@ -206,7 +206,7 @@ impl Collector for Clocks {
 pub struct Pipeline {
     db: Db,
     targets: Vec<(ServiceName, Ingest)>,
-    /// The monitor's own page and who reads it, for the clocks of the markets.
+    /// What of the monitor's own page rules of other platforms read: the clocks of the markets. And who scrapes it.
     markets: Registry,
     now: Arc<AtomicI64>,
     clock: Ingest,
@@ -242,17 +242,17 @@ impl Pipeline {
         routing.calendars = Calendars::new(move |mic, at| {
             open.phase(mic, jiff::Timestamp::from_millisecond(at.as_millis()).ok()?).is_open()
         });
-        let time = Arc::new(AtomicI64::new(now.as_millis()));
-        let markets = Registry::new();
+        let virtual_now = Arc::new(AtomicI64::new(now.as_millis()));
         let live = Live::new(calendar.clone(), MICS.map(str::to_owned).to_vec());
-        let clocks = Clocks { series: MarketSeries::of_used(live), now: time.clone() };
-        markets.add_collector(clocks).context("the series of the markets")?;
+        let markets = Registry::new();
+        let clocks = VirtualMarkets { series: MarketSeries::of_used(live), now: virtual_now.clone() };
+        markets.add_collector(clocks).context("the clocks of the markets")?;
         let mut around = Surroundings::new(engine_query(engine, db.clone()), db.clone());
         around.calendar = Arc::new(calendar);
         Ok(Pipeline {
             targets: files.targets.iter().map(|(service, labels)| (*service, ingest(labels))).collect(),
             markets,
-            now: time,
+            now: virtual_now,
             clock: ingest(&files.monitor),
             groups,
             around,
@@ -281,9 +281,9 @@ impl Pipeline {
         }
         self.now.store(now.as_millis(), Ordering::Relaxed);
         self.text.clear();
-        self.markets.encode(Exposition::Text004, &mut self.text);
+        self.markets.encode(Page::Text004, &mut self.text);
         self.clock
-            .scrape(now, Ok((&self.text, Format::Text)), Duration::ZERO)
+            .scrape(now, Ok((self.text.as_slice(), Format::Text)), Duration::ZERO)
             .context("the clocks of the markets")?;
         for group in &mut self.groups {
             let evaluation = group.evaluate(now, &self.around);

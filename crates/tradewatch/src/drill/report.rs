@@ -3,7 +3,8 @@
 use super::run::{Outcome, Proof};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -12,8 +13,8 @@ use std::path::Path;
 pub struct Report<'r> {
     /// The platform.
     pub platform: &'r str,
-    /// What everything random followed from.
-    pub seed: u64,
+    /// What everything random followed from; none where the drills were live.
+    pub seed: Option<u64>,
     /// The drills.
     pub outcomes: &'r [Outcome],
     /// Alerts without a drill.
@@ -85,6 +86,41 @@ impl Report<'_> {
             rows.push(row);
         }
         rows
+    }
+
+    /// How it was done, in a sentence.
+    fn way(&self) -> String {
+        match self.seed {
+            Some(seed) => format!("Simulated on virtual time, seed {seed}."),
+            None => "Real faults on what runs, times of the wall clock.".to_owned(),
+        }
+    }
+
+    /// The proofs as a monitor takes them: the worst of each alert.
+    pub fn proofs(&self, way: &str) -> Json {
+        let mut proofs: BTreeMap<&str, Json> = BTreeMap::new();
+        for outcome in self.outcomes {
+            let wrong = outcome.error.iter().chain(&outcome.unexpected).next();
+            for proof in &outcome.proofs {
+                let why = proof.failure.as_ref().or(wrong);
+                let shown = json!({
+                    "alert": proof.alert,
+                    "platform": self.platform,
+                    "drill": outcome.drill,
+                    "way": way,
+                    "proven": why.is_none(),
+                    "why": why.map_or("", String::as_str),
+                    "told_after": proof.delivered,
+                    "cleared_after": proof.resolved,
+                    "held_back_by": proof.held_back_by,
+                });
+                let kept = proofs.entry(&proof.alert).or_insert_with(|| shown.clone());
+                if kept["proven"] == true {
+                    *kept = shown;
+                }
+            }
+        }
+        Json::Array(proofs.into_values().collect())
     }
 
     /// Whether every expectation of every drill was missed because its alert did not fire.
@@ -171,10 +207,10 @@ impl Report<'_> {
 
     fn markdown(&self) -> String {
         let mut out = format!(
-            "# Drills of {}\n\n{}. Seed {}. Times are virtual: `injected` since the beginning of the run, `resolved` since the end of the fault, the others since\nthe fault.\n\n",
+            "# Drills of {}\n\n{}. {} `injected` counts since the beginning of the run, `resolved` since the end of the fault, the others since\nthe fault.\n\n",
             self.platform,
             self.verdict(),
-            self.seed
+            self.way()
         );
         let _ = writeln!(out, "| {} |\n|{}", HEAD.join(" | "), "---|".repeat(HEAD.len()));
         for row in self.rows() {
@@ -197,10 +233,10 @@ impl Report<'_> {
         format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Drills of {platform}</title>\n\
              <style>body{{font:14px system-ui;margin:2em}}td,th{{padding:.2em .8em;text-align:left;\
-             border-bottom:1px solid #8884}}</style>\n<h1>Drills of {platform}</h1>\n<p>{}. Seed {}.</p>\n\
+             border-bottom:1px solid #8884}}</style>\n<h1>Drills of {platform}</h1>\n<p>{}. {}</p>\n\
              <table>\n{}{rows}</table>\n</html>\n",
             escape(&self.verdict()),
-            self.seed,
+            self.way(),
             cells("th", &HEAD.map(str::to_owned)),
             platform = escape(self.platform),
         )

@@ -54,6 +54,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing has come yet.
+    pub fn new(drill: &Drill) -> Outcome {
+        Outcome {
+            drill: drill.name.value.clone(),
+            about: drill.about.clone(),
+            injected: 0,
+            proofs: Vec::new(),
+            collateral: BTreeSet::new(),
+            unexpected: Vec::new(),
+            error: None,
+            seconds: 0,
+        }
+    }
+
     /// Whether everything was as expected.
     pub fn is_proven(&self) -> bool {
         let all = self.proofs.iter().all(|proof| proof.failure.is_none());
@@ -91,16 +105,8 @@ pub struct Proof {
 
 /// Plays `drill` on a platform of its own.
 pub fn play(drill: &Drill, files: &Files, scene: &Scene) -> Outcome {
-    let mut outcome = Outcome {
-        drill: drill.name.value.clone(),
-        about: drill.about.clone(),
-        injected: drill.settle.as_secs(),
-        proofs: Vec::new(),
-        collateral: BTreeSet::new(),
-        unexpected: Vec::new(),
-        error: None,
-        seconds: 0,
-    };
+    let mut outcome = Outcome::new(drill);
+    outcome.injected = drill.settle.as_secs();
     if let Err(error) = try_play(drill, files, scene, &mut outcome) {
         outcome.error = Some(format!("{error:#}"));
     }
@@ -226,7 +232,7 @@ impl Expectation {
 }
 
 /// What is known of one expectation while the drill runs.
-struct Track<'d> {
+pub struct Track<'d> {
     expected: &'d Expectation,
     proof: Proof,
     /// Told as firing and not yet as over; for one that is held back, those that fire.
@@ -235,7 +241,8 @@ struct Track<'d> {
 }
 
 impl<'d> Track<'d> {
-    fn new(expected: &'d Expectation) -> Track<'d> {
+    /// Nothing is known yet.
+    pub fn new(expected: &'d Expectation) -> Track<'d> {
         let proof = Proof { alert: expected.alert.value.clone(), ..Proof::default() };
         Track { expected, proof, open: HashSet::new(), held_by: BTreeSet::new() }
     }
@@ -249,12 +256,28 @@ impl<'d> Track<'d> {
         if self.expected.held_back_by.is_some() { self.proof.firing } else { self.proof.delivered }
     }
 
-    fn is_done(&self) -> bool {
+    /// Told, or held back as it should be.
+    pub fn has_come(&self) -> bool {
+        self.came().is_some()
+    }
+
+    /// Something about it is wrong.
+    pub fn has_failed(&self) -> bool {
+        self.proof.failure.is_some()
+    }
+
+    /// Whether it is about these labels.
+    pub fn is_about(&self, labels: &Labels) -> bool {
+        self.expected.is_about(labels)
+    }
+
+    /// Nothing more can come.
+    pub fn is_done(&self) -> bool {
         self.proof.failure.is_some() || (self.came().is_some() && self.open.is_empty())
     }
 
     /// Takes a notification about it.
-    fn hear(&mut self, told: &Told, at: u64, began: u64, ended: u64) {
+    pub fn hear(&mut self, told: &Told, at: u64, began: u64, ended: u64) {
         if let Some(by) = &self.expected.held_back_by {
             if told.firing {
                 let by = &by.value;
@@ -270,7 +293,7 @@ impl<'d> Track<'d> {
     }
 
     /// Takes what its rule says in this second, and whether a deadline has passed.
-    fn look(&mut self, standing: &[Standing], at: u64, began: u64, ended: u64) {
+    pub fn look(&mut self, standing: &[Standing], at: u64, began: u64, ended: u64) {
         let mut firing = HashSet::new();
         let expected = self.expected;
         for one in standing.iter().filter(|one| expected.is_about(&one.labels)) {
@@ -303,7 +326,7 @@ impl<'d> Track<'d> {
     }
 
     /// The proof, when nothing more can come.
-    fn judged(mut self) -> Proof {
+    pub fn judged(mut self) -> Proof {
         if let Some(by) = self.expected.held_back_by.as_ref().map(|by| by.value.clone()) {
             let others: Vec<_> = self.held_by.iter().filter(|other| **other != by).cloned().collect();
             if self.held_by.contains(&by) {

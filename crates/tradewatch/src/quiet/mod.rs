@@ -12,9 +12,9 @@
 //! - 22 minutes at a random time of every night, weekend and holiday;
 //! - a halt of the whole market, and each month a maintenance: every service is restarted in turn under a silence.
 //!
-//! The small size, `--edges`, takes the openings and closes of the two weeks around each holiday, half day and change
-//! of clocks, in part: both edges of the days beside it, one of the two edges of the others. What is simulated is printed
-//! beside what passed.
+//! The small size, `--edges`, takes openings and closes of the two weeks around each holiday, half day and change of
+//! clocks, from two minutes before to twelve after: both of the days beside it, and one day in five of the others. What is
+//! simulated is printed beside what passed.
 //!
 //! An *incident* is a drill's fault at a random time at which its alert can fire, on a platform of its own; it is
 //! found if the drill is proven: every alert expected is told in time and clears, and nothing else is told.

@@ -249,24 +249,23 @@ impl Planner {
                 Special::Clocks(at) => far(at.to_zoned(TimeZone::UTC).date()),
             });
             let Some(near) = near.min().filter(|near| i64::from(*near) <= AROUND_DAYS) else { continue };
-            // The days beside it whole minutes around both edges; the others of the two weeks their opening in turn.
-            let (before, after) = (EDGE_MINUTES.minutes(), EDGE_MINUTES.minutes());
-            if near <= 1 {
-                self.add(
-                    session.open - before,
-                    session.open + MEMORY_MINUTES.minutes(),
-                    "openings",
-                    Happening::Nothing,
-                );
-                self.add(session.close - before, session.close + after, "closes", Happening::Nothing);
-            } else if self.rng.chance(0.5) {
+            // Both edges of the days beside it; of the others of the two weeks one edge of one day in five.
+            let (opening, close) = match near {
+                0 | 1 => (true, true),
+                _ if !self.rng.chance(0.2) => continue,
+                _ => (self.rng.chance(0.5), self.rng.chance(0.5)),
+            };
+            // Most end when nothing but the slowest rule could still fire; that one has its time once in ten.
+            let long = if self.rng.chance(0.1) { MEMORY_MINUTES } else { 12 };
+            if opening {
                 self.add(
                     session.open - 2.minutes(),
-                    session.open + 12.minutes(),
+                    session.open + long.minutes(),
                     "openings",
                     Happening::Nothing,
                 );
-            } else {
+            }
+            if close {
                 self.add(
                     session.close - 2.minutes(),
                     session.close + 12.minutes(),

@@ -26,8 +26,6 @@ use crate::backtest::{Bar, end_on_interrupt, options, replayed};
 use baseline::{Baseline, Demands, Values};
 use find::Comparison;
 
-/// The label of a rule that names its calendar.
-const CALENDAR_LABEL: &str = "trading_calendar";
 /// The recording rules that give what other rules compare.
 const PROBE: &str = "tradewatch:tune:";
 /// What is told of all values where there is no calendar.
@@ -133,7 +131,7 @@ pub async fn run(args: TuneArgs) -> Result<ExitCode> {
 
 fn tune(args: &TuneArgs, runtime: Handle) -> Result<String> {
     let loaded = rules::load(&args.rules)?;
-    let calendar = tradewatch_server::Options::default().calendar;
+    let calendar = crate::backtest::calendar(&args.history)?;
     let (mut tuned, others) = find_all(&loaded, args);
     if tuned.is_empty() {
         bail!("no alert compares anything with a constant:\n{}", others.join("\n"));
@@ -238,10 +236,8 @@ fn find_all(loaded: &[Loaded], args: &TuneArgs) -> (Vec<Tuned>, Vec<String>) {
                         group,
                         rule,
                         calendar: spec
-                            .labels
-                            .get(CALENDAR_LABEL)
-                            .filter(|text| !text.contains("{{"))
-                            .cloned()
+                            .trading_calendar()
+                            .map(str::to_owned)
                             .or_else(|| args.calendar.clone()),
                     }),
                 }
@@ -302,7 +298,7 @@ fn gather(
     opened: &mut Opened,
     phase: &dyn Fn(&Tuned, Timestamp) -> String,
 ) -> Result<Vec<BTreeMap<String, Values>>> {
-    let mut options = options(&args.history, opened);
+    let mut options = options(&args.history, opened)?;
     // Recording rules as they are, and in the place of each alert what it compares.
     let mut files: Vec<RuleFile> = loaded.iter().map(|one| one.file.clone()).collect();
     for group in files.iter_mut().flat_map(|file| &mut file.groups) {
@@ -360,7 +356,7 @@ fn compare(
     tuned: &mut [Tuned],
     opened: &mut Opened,
 ) -> Result<()> {
-    let options = options(&args.history, opened);
+    let options = options(&args.history, opened)?;
     let parse = |(one, text): (&Loaded, &str)| RuleFile::parse(&one.path.display().to_string(), text).0;
     let old: Vec<RuleFile> = loaded.iter().zip(texts).map(|(one, (old, _))| parse((one, old))).collect();
     let new: Vec<RuleFile> = loaded.iter().zip(texts).map(|(one, (_, new))| parse((one, new))).collect();

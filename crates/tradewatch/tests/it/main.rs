@@ -8,6 +8,7 @@ mod demo;
 mod differential;
 mod doctor;
 mod drill;
+mod drill_live;
 mod platforms;
 mod quiet;
 mod recording;

@@ -34,6 +34,9 @@ pub struct HistoryArgs {
     /// The evaluation interval of groups that name none
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = tradewatch_alert::duration::parse)]
     pub interval: Duration,
+    /// Halts, closures and other hours that the calendars do not know, as for `serve`
+    #[arg(long = "calendar.overlay", value_name = "FILE")]
+    pub calendar_overlay: Option<PathBuf>,
     /// Evaluate no group more often than this
     #[arg(long, value_name = "DURATION", value_parser = tradewatch_alert::duration::parse)]
     pub step: Option<Duration>,
