@@ -9,7 +9,7 @@ use tradewatch_alert::route;
 use tradewatch_alert::rules::{Answer, Group, RuleFile, Surroundings};
 use tradewatch_promql::{Engine, QueryValue};
 use tradewatch_server::scrape::{Ingest, IngestOptions};
-use tradewatch_tsdb::{Db, Labels, Timestamp};
+use tradewatch_tsdb::{Db, Labels, Matcher, Timestamp};
 
 const RULES: &str = "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: TooManyRejects\n    expr: rate(rejects_total[5s]) > 1\n    for: 2s\n  - alert: Lost\n    expr: up == 0\n    labels: {severity: critical}\n";
 
@@ -78,7 +78,55 @@ fn unchanged_lines_cost_no_new_series_and_order_does_not_matter() {
     assert_eq!(scrape(&mut ingest, 4, "a 2\nd 9\n"), (2, 0, 2, None));
     // The same series written in another way is the same series.
     assert_eq!(scrape(&mut ingest, 5, "a{} 2\nd 9\n").3, None);
-    let found = db.select(&[tradewatch_tsdb::Matcher::equal("__name__", "a")], at(0), at(10));
+    let found = db.select(&[Matcher::equal("__name__", "a")], at(0), at(10));
     let values: Vec<f64> = found[0].samples.iter().filter_map(|s| s.value.as_float()).collect();
     assert_eq!(values, [1.0, 2.0, 2.0, 2.0, 2.0], "no staleness marker in between");
+}
+
+#[test]
+fn bodies_with_the_same_lines_are_stored_like_any_others() {
+    let db = Db::in_memory();
+    let mut ingest = Ingest::new(db.clone(), IngestOptions::default());
+    let value = |n: i64, second: i64| (n * 1000 + second * 7) as f64 / 4.0;
+    for second in 1..=40i64 {
+        let mut body = String::from("# TYPE a gauge\n");
+        for n in 0..30 {
+            match (second, n) {
+                // Away for a while, written in another way, and between others.
+                (12..=13, 7) => continue,
+                (20, 9) => body += &format!("a{{n=\"{n}\"}}   {:e}\n", value(n, second)),
+                (25, 11) => body += &format!("b 1\na{{n=\"{n}\"}} {}\n", value(n, second)),
+                _ => body += &format!("a{{n=\"{n}\"}} {}\n", value(n, second)),
+            }
+        }
+        let scraped = ingest.scrape_body(Timestamp::from_millis(second * 1000), body.as_bytes());
+        let scraped = scraped.expect("in memory");
+        assert_eq!((&scraped.error, scraped.refused), (&None, 0));
+        assert_eq!(
+            scraped.samples,
+            if matches!(second, 12..=13) { 29 } else { 30 + u64::from(second == 25) }
+        );
+    }
+    let found = db.select(&[Matcher::equal("__name__", "a")], Timestamp::MIN, Timestamp::MAX);
+    assert_eq!(found.len(), 30);
+    for series in found {
+        let n: i64 = series.labels.get("n").and_then(|n| n.parse().ok()).expect("a number");
+        let mut seconds: Vec<i64> = (1..=40).collect();
+        if n == 7 {
+            seconds.retain(|second| *second != 13); // Second 12 has the marker of its end.
+        }
+        let got: Vec<(i64, f64)> = series
+            .samples
+            .iter()
+            .map(|sample| (sample.ts.as_millis() / 1000, sample.value.as_float().expect("a float")))
+            .collect();
+        assert_eq!(got.iter().map(|(second, _)| *second).collect::<Vec<_>>(), seconds);
+        for (second, got) in got {
+            let is_end = n == 7 && second == 12;
+            assert!(
+                if is_end { tradewatch_tsdb::is_stale(got) } else { got == value(n, second) },
+                "{n} at {second}"
+            );
+        }
+    }
 }
