@@ -97,13 +97,13 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("ui", ui);
     run.stage("executable", executable);
     run.stage("drills", drills);
+    run.stage("quiet", quiet);
     run.stage("outside clients", crate::clients::run);
     run.stage("demo scene", demo);
     if size == Size::Full {
         run.stage("alert latency", |run| {
             crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
         });
-        run.stage("quiet year", quiet_year);
     }
     run.report()
 }
@@ -285,11 +285,15 @@ fn drills(run: &Run) -> Result<()> {
     command(&run.root, run.executable(), &[&all[..], &["--out-of-reach"]].concat(), &[])
 }
 
-/// A year of normal trading pages nobody, and 200 incidents placed in it are found.
-fn quiet_year(run: &Run) -> Result<()> {
-    let days = ["--from", "2026-01-01", "--to", "2026-12-31", "--incidents", "200"];
-    let quiet = ["quiet", "--platform", "trading-platform"];
-    command(&run.root, "target/release/tradewatch", &[&quiet[..], &days].concat(), &[])
+/// Normal trading pages nobody and incidents placed in it are found: around holidays, half days and changes of clocks,
+/// at night in the whole year.
+fn quiet(run: &Run) -> Result<()> {
+    let size: &[&str] = match run.size {
+        Size::Small => &["--edges", "--incidents", "6"],
+        Size::Full => &["--incidents", "200"],
+    };
+    let year = ["quiet", "--platform", "trading-platform", "--from", "2026-01-01", "--to", "2026-12-31"];
+    command(&run.root, run.executable(), &[&year[..], size].concat(), &[])
 }
 
 /// The announced scene of faults, to its summary.
