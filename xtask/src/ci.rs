@@ -16,6 +16,9 @@ pub enum Size {
     Full,
 }
 
+/// `-D warnings` as `cargo clippy` hands it to its driver.
+const WARNINGS_ARE_ERRORS: &str = "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__";
+
 /// Debian packages with the real components that the tests use.
 const DEBIAN_PACKAGES: &[&str] = &[
     "postgresql",
@@ -73,9 +76,8 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     let mut run = Run { size, only: only.map(str::to_owned), ..Run::alone(root) };
     run.stage("install", install);
     run.stage("format", |run| cargo(run, &["fmt", "--all", "--check"]));
-    run.stage("clippy", |run| {
-        cargo(run, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
-    });
+    // Clippy's driver is the compiler here: it lints and builds in one, so that all is compiled once.
+    run.stage("clippy", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet", "--no-run"]));
     run.stage("tests", |run| cargo(run, &["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"]));
     run.stage("budget", |run| crate::budget::run(run, false));
     run.stage("loom", |run| {
@@ -95,11 +97,10 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
     run.stage("rules", rules);
     run.stage("check", check);
     run.stage("ui", ui);
-    run.stage("executable", executable);
+    run.stage("simulator and demo scene", simulator_and_scene);
     run.stage("drills", drills);
     run.stage("quiet", quiet);
     run.stage("outside clients", crate::clients::run);
-    run.stage("demo scene", demo);
     if size == Size::Full {
         run.stage("alert latency", |run| {
             crate::bench::alerts(&run.root, &crate::bench::Options::shipped(&run.root))
@@ -119,11 +120,18 @@ impl Run {
         self.size
     }
 
-    /// The executable that the long stages run: the one of the tests, which is optimised enough for them; at night the
-    /// one that is shipped, which takes as long to build as all of them.
+    /// The executable of the stages that mostly wait: that of the tests, at night the one that is shipped.
     pub fn executable(&self) -> &'static str {
         match self.size {
             Size::Small => "target/debug/tradewatch",
+            Size::Full => "target/release/tradewatch",
+        }
+    }
+
+    /// The executable of the stages that simulate: quickly built and optimised enough, at night the one that is shipped.
+    fn simulator(&self) -> &'static str {
+        match self.size {
+            Size::Small => "target/sim/tradewatch",
             Size::Full => "target/release/tradewatch",
         }
     }
@@ -175,12 +183,18 @@ pub fn command(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -
     Ok(())
 }
 
+/// Runs cargo in the repository, each crate of it compiled and linted by Clippy's driver; a warning is an error.
 fn cargo(run: &Run, args: &[&str]) -> Result<()> {
-    cargo_in(run, &run.root, args)
+    let linted = [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), ("CLIPPY_ARGS", WARNINGS_ARE_ERRORS)];
+    cargo_with(run, &run.root, args, &linted)
 }
 
 /// Runs cargo in a folder of the repository, the sizes of long checks in its environment.
 pub fn cargo_in(run: &Run, dir: &Path, args: &[&str]) -> Result<()> {
+    cargo_with(run, dir, args, &[])
+}
+
+fn cargo_with(run: &Run, dir: &Path, args: &[&str], more: &[(&str, &str)]) -> Result<()> {
     // The long checks read their size from the environment; without it they run small.
     let env: &[(&str, &str)] = match run.size {
         Size::Small => &[("CARGO_INCREMENTAL", "0")],
@@ -191,7 +205,7 @@ pub fn cargo_in(run: &Run, dir: &Path, args: &[&str]) -> Result<()> {
             ("TRADEWATCH_FUZZ_ROUNDS", "200000"),
         ],
     };
-    command(dir, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args, env)
+    command(dir, &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args, &[env, more].concat())
 }
 
 fn install(run: &Run) -> Result<()> {
@@ -244,11 +258,11 @@ fn rules(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Builds [`Run::executable`].
-fn executable(run: &Run) -> Result<()> {
-    let build = ["build", "--locked", "--quiet", "--bin", "tradewatch"];
-    let release: &[&str] = if run.size == Size::Full { &["--release"] } else { &[] };
-    cargo(run, &[&build, release].concat())
+/// Builds [`Run::simulator`], and at night with it [`Run::executable`].
+fn simulator(run: &Run) -> Result<()> {
+    let profile = if run.size == Size::Full { "release" } else { "sim" };
+    let build = ["build", "--locked", "--quiet", "--bin", "tradewatch", "--profile", profile];
+    cargo_in(run, &run.root, &build)
 }
 
 /// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
@@ -281,8 +295,8 @@ fn ui(run: &Run) -> Result<()> {
 /// Every alert of the platform fires by a real fault, is told and clears; with its threshold out of reach its drill fails.
 fn drills(run: &Run) -> Result<()> {
     let all = ["drill", "--platform", "trading-platform"];
-    command(&run.root, run.executable(), &all, &[])?;
-    command(&run.root, run.executable(), &[&all[..], &["--out-of-reach"]].concat(), &[])
+    command(&run.root, run.simulator(), &all, &[])?;
+    command(&run.root, run.simulator(), &[&all[..], &["--out-of-reach"]].concat(), &[])
 }
 
 /// Normal trading pages nobody and incidents placed in it are found: around holidays, half days and changes of clocks,
@@ -293,7 +307,21 @@ fn quiet(run: &Run) -> Result<()> {
         Size::Full => &["--incidents", "200"],
     };
     let year = ["quiet", "--platform", "trading-platform", "--from", "2026-01-01", "--to", "2026-12-31"];
-    command(&run.root, run.executable(), &[&year[..], size].concat(), &[])
+    command(&run.root, run.simulator(), &[&year[..], size].concat(), &[])
+}
+
+/// The scene mostly waits, so the simulator is built meanwhile; at night it is the executable of the scene.
+fn simulator_and_scene(run: &Run) -> Result<()> {
+    if run.size == Size::Full {
+        simulator(run)?;
+        return demo(run);
+    }
+    std::thread::scope(|scope| {
+        let scene = scope.spawn(|| demo(run));
+        let built = simulator(run);
+        let played = scene.join().unwrap_or_else(|_| bail!("the scene broke off"));
+        built.and(played)
+    })
 }
 
 /// The announced scene of faults, to its summary.
