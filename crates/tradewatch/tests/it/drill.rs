@@ -176,7 +176,7 @@ fn what_makes_no_sense_is_named_with_its_place_and_what_to_do() {
         6:9: drill "d": no service is called "orchestra"; there are paper-broker, market-feed, price-cache, market-data-service, signal-service, execution-gateway, orchestrator
         6:9: drill "d": not a fault of the feed: unknown variant `silent`, expected one of `disconnect`, `refuse`, `silence`, `gap`, `delay`, `drift`
         6:9: drill "d": fault of the broker: share 3 is not between 0 and 1
-        6:9: drill "d": a fault is exactly one of kill, restart, hang, lock_database, feed, broker, model, post, order_past_the_gateway
+        6:9: drill "d": a fault is exactly one of kill, restart, hang, lock_database, feed, broker, model, post, order_past_the_gateway, hook
         6:9: unknown key "kil"; did you mean "kill"?, in `- kil: orchestrator`
         8:18: drill "d": no rule of the platform is called "ExecutionGatewayLos"; did you mean ExecutionGatewayLost?
         8:54: "soon" is not a duration; write for example 120s, 10m or 1h30m, in `- { alert: ExecutionGatewayLost, fires_within: soon, clears_within: 3s }`"#]].assert_eq(&all.join("\n"));
