@@ -94,10 +94,10 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
         let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
         crate::conformance::run(&run.root, &options)
     });
+    run.stage("simulator and demo scene", simulator_and_scene);
     run.stage("rules", rules);
     run.stage("check", check);
     run.stage("ui", ui);
-    run.stage("simulator and demo scene", simulator_and_scene);
     run.stage("drills", drills);
     run.stage("quiet", quiet);
     run.stage("outside clients", crate::clients::run);
@@ -244,8 +244,8 @@ fn rules(run: &Run) -> Result<()> {
         command(&folder, "promtool", &[&["check", "rules"], rules.as_slice()].concat(), &[])?;
         command(&folder, "promtool", &[&["test", "rules"], tests.as_slice()].concat(), &[])?;
         // The same files by our own runner: both must judge alike.
-        let ours = ["run", "--quiet", "--locked", "--bin", "tradewatch", "--", "rules", "test"];
-        cargo(run, &[&ours, tests.as_slice()].concat())?;
+        let ours = ["rules", "test"];
+        command(&run.root, run.simulator(), &[&ours, tests.as_slice()].concat(), &[])?;
         for config in ["prometheus.yml", "prometheus.documents.yml"] {
             if folder.join(config).exists() {
                 command(&folder, "promtool", &["check", "config", config], &[])?;
@@ -267,18 +267,9 @@ fn simulator(run: &Run) -> Result<()> {
 
 /// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
 fn check(run: &Run) -> Result<()> {
-    let ours = [
-        "run",
-        "--quiet",
-        "--locked",
-        "--bin",
-        "tradewatch",
-        "--",
-        "check",
-        "--platform",
-        "trading-platform",
-    ];
-    cargo(run, &[&ours[..], &["platforms/trading-platform", "platforms/tradewatch"]].concat())
+    let ours =
+        ["check", "--platform", "trading-platform", "platforms/trading-platform", "platforms/tradewatch"];
+    command(&run.root, run.simulator(), &ours, &[])
 }
 
 /// The UI's types and tests, and that the committed build is what its source gives.

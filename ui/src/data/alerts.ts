@@ -2,8 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { getJson, instant, list, type Alert, type AlertCounts, type AlertName, type DrillProof, type LatencyBudget } from "./api";
-import { formatText } from "../format/units";
+import { getJson, instant, list, type Alert, type AlertCounts, type AlertName, type LatencyBudget } from "./api";
 import { alertSummary, connection, pushedAlerts } from "./live";
 
 /** As many as the server pushes. */
@@ -141,12 +140,4 @@ export function worstCase(budget: LatencyBudget): string {
   const grouping = Math.max(budget.grouping, budget.joining ?? 0);
   const parts = ([["scrape", budget.scrape], ["records", budget.records ?? 0], ["evaluation", budget.evaluation], ["for", budget.hold], ["grouping", grouping]] as const).filter(([, value]) => value > 0);
   return `${seconds(worst(budget))} at worst from fault to notification: ${parts.map(([name, value]) => `${name} ${seconds(value)}`).join(" + ") || "nothing to wait for"}${budget.rts6 ? (budget.withinLimit ? "; within the 5 s of RTS 6" : "; beyond the 5 s of RTS 6") : ""}`;
-}
-
-/** One drill in a sentence. */
-export function provenText(drill: DrillProof): string {
-  if (!drill.proven) return `Drill ${drill.drill}: ${drill.why || "it was not proven"}`;
-  const told = drill.held_back_by ? `held back by ${drill.held_back_by}` : drill.told_after === undefined ? "told" : `told after ${formatText("s", drill.told_after)}`;
-  const cleared = drill.cleared_after === undefined ? "" : `, cleared ${formatText("s", drill.cleared_after)} after the fault`;
-  return `Drill ${drill.drill}: ${told}${cleared}`;
 }

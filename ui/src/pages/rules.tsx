@@ -2,8 +2,9 @@
 
 import "../style/others.css";
 import { useEffect, useState } from "preact/hooks";
-import { provenText, worst, worstCase } from "../data/alerts";
+import { worst, worstCase } from "../data/alerts";
 import { type DrillProof, prom, type Rule, type RuleGroup } from "../data/api";
+import { provenText } from "../data/drills";
 import { pushedAlerts, serverNow } from "../data/live";
 import { age, promDuration } from "../format/time";
 import { formatText } from "../format/units";

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { DrillProof } from "../../src/data/api";
-import { provenText } from "../../src/data/alerts";
+import { provenText } from "../../src/data/drills";
 
 const drill = (more: Partial<DrillProof>): DrillProof => ({ alert: "Lost", platform: "desk", drill: "gateway-killed", way: "live", at: 0, proven: true, ...more });
 
