@@ -16,6 +16,8 @@ pub enum Size {
     Full,
 }
 
+/// What is shipped, once it is built.
+const RELEASE: &str = "target/release/tradewatch";
 /// `-D warnings` as `cargo clippy` hands it to its driver.
 const WARNINGS_ARE_ERRORS: &str = "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__";
 
@@ -94,7 +96,7 @@ pub fn run(root: &Path, size: Size, only: Option<&str>) -> Result<()> {
         let options = crate::conformance::Options { quiet: true, ratchet: true, ..Default::default() };
         crate::conformance::run(&run.root, &options)
     });
-    run.stage("simulator and demo scene", simulator_and_scene);
+    run.stage("release build and demo scene", release_and_scene);
     run.stage("rules", rules);
     run.stage("check", check);
     run.stage("ui", ui);
@@ -124,15 +126,7 @@ impl Run {
     pub fn executable(&self) -> &'static str {
         match self.size {
             Size::Small => "target/debug/tradewatch",
-            Size::Full => "target/release/tradewatch",
-        }
-    }
-
-    /// The executable of the stages that simulate: quickly built and optimised enough, at night the one that is shipped.
-    fn simulator(&self) -> &'static str {
-        match self.size {
-            Size::Small => "target/sim/tradewatch",
-            Size::Full => "target/release/tradewatch",
+            Size::Full => RELEASE,
         }
     }
 
@@ -245,7 +239,7 @@ fn rules(run: &Run) -> Result<()> {
         command(&folder, "promtool", &[&["test", "rules"], tests.as_slice()].concat(), &[])?;
         // The same files by our own runner: both must judge alike.
         let ours = ["rules", "test"];
-        command(&run.root, run.simulator(), &[&ours, tests.as_slice()].concat(), &[])?;
+        command(&run.root, RELEASE, &[&ours, tests.as_slice()].concat(), &[])?;
         for config in ["prometheus.yml", "prometheus.documents.yml"] {
             if folder.join(config).exists() {
                 command(&folder, "promtool", &["check", "config", config], &[])?;
@@ -258,18 +252,16 @@ fn rules(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Builds [`Run::simulator`], and at night with it [`Run::executable`].
-fn simulator(run: &Run) -> Result<()> {
-    let profile = if run.size == Size::Full { "release" } else { "sim" };
-    let build = ["build", "--locked", "--quiet", "--bin", "tradewatch", "--profile", profile];
-    cargo_in(run, &run.root, &build)
+/// Builds what is shipped.
+fn release(run: &Run) -> Result<()> {
+    cargo_in(run, &run.root, &["build", "--release", "--locked", "--quiet", "--bin", "tradewatch"])
 }
 
 /// Our own platforms have nothing that can never work; together, since the one is the monitor of the other.
 fn check(run: &Run) -> Result<()> {
     let ours =
         ["check", "--platform", "trading-platform", "platforms/trading-platform", "platforms/tradewatch"];
-    command(&run.root, run.simulator(), &ours, &[])
+    command(&run.root, RELEASE, &ours, &[])
 }
 
 /// The UI's types and tests, and that the committed build is what its source gives.
@@ -286,8 +278,8 @@ fn ui(run: &Run) -> Result<()> {
 /// Every alert of the platform fires by a real fault, is told and clears; with its threshold out of reach its drill fails.
 fn drills(run: &Run) -> Result<()> {
     let all = ["drill", "--platform", "trading-platform"];
-    command(&run.root, run.simulator(), &all, &[])?;
-    command(&run.root, run.simulator(), &[&all[..], &["--out-of-reach"]].concat(), &[])
+    command(&run.root, RELEASE, &all, &[])?;
+    command(&run.root, RELEASE, &[&all[..], &["--out-of-reach"]].concat(), &[])
 }
 
 /// Normal trading pages nobody and incidents placed in it are found: around holidays, half days and changes of clocks,
@@ -298,18 +290,18 @@ fn quiet(run: &Run) -> Result<()> {
         Size::Full => &["--incidents", "200"],
     };
     let year = ["quiet", "--platform", "trading-platform", "--from", "2026-01-01", "--to", "2026-12-31"];
-    command(&run.root, run.simulator(), &[&year[..], size].concat(), &[])
+    command(&run.root, RELEASE, &[&year[..], size].concat(), &[])
 }
 
-/// The scene mostly waits, so the simulator is built meanwhile; at night it is the executable of the scene.
-fn simulator_and_scene(run: &Run) -> Result<()> {
+/// The scene mostly waits, so the release is built meanwhile; at night it is what the scene runs.
+fn release_and_scene(run: &Run) -> Result<()> {
     if run.size == Size::Full {
-        simulator(run)?;
+        release(run)?;
         return demo(run);
     }
     std::thread::scope(|scope| {
         let scene = scope.spawn(|| demo(run));
-        let built = simulator(run);
+        let built = release(run);
         let played = scene.join().unwrap_or_else(|_| bail!("the scene broke off"));
         built.and(played)
     })
